@@ -1,0 +1,1 @@
+"""Dockwarden: the open evidence dock."""

@@ -1,0 +1,140 @@
+"""Seals: the signed manifest of a record, made when its bytes enter the vault (design: intake, step 3)."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from dockwarden.evidence import fields, ids, notes, statements
+from dockwarden.evidence.canonical import MalformedError, Object
+from dockwarden.evidence.digests import LEAF_SIZE, Digests
+
+ReadBack: TypeAlias = Literal["direct", "dropped", "none"]
+"""How bytes were read again after the write: past the page cache (O_DIRECT), after dropping it, or not at all."""
+
+READ_BACKS: tuple[ReadBack, ...] = get_args(ReadBack)
+SESSION = re.compile(r"[a-z2-7]{26}")
+
+
+@dataclass(frozen=True)
+class SourceName:
+    """A name as a device showed it. `raw` decides; `text` is for people and says how it was decoded."""
+
+    text: str
+    raw: bytes
+    decoded_as: str
+
+    def to_object(self) -> Object:
+        """The name's canonical object."""
+        return {"decoded_as": self.decoded_as, "raw": self.raw.hex(), "text": self.text}
+
+    @staticmethod
+    def from_object(source: Object) -> "SourceName":
+        """Read a name; raises MalformedError."""
+        raw = fields.matching(source, "raw", re.compile(r"([0-9a-f]{2})+"))
+        return SourceName(fields.text(source, "text"), bytes.fromhex(raw), fields.text(source, "decoded_as", 32))
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What is signed of a record.
+
+    `device` holds the device's key, family, profile and kind; `source` its volume, name, size in bytes,
+    raw modification time (the device's own wall clock in seconds, no zone) and marks; `captured` the start and
+    end of the recording in UTC or null, and how they are known; `clock` the measured error of the device's clock
+    in ms (device minus true) with its uncertainty, or null where unknown. `session` is the docking session.
+    """
+
+    record: str
+    log: str
+    bay: str
+    session: str
+    device: Object
+    source: Object
+    captured: Object
+    clock: Object | None
+    digests: Digests
+    read_back: ReadBack
+    sealed_at: str
+
+    def to_object(self) -> Object:
+        """The seal's canonical object."""
+        return {
+            "bay": self.bay,
+            "captured": self.captured,
+            "clock": self.clock,
+            "device": self.device,
+            "digests": {
+                "leaf_size": LEAF_SIZE,
+                "leaves_root": self.digests.leaves_root,
+                "sha256": self.digests.sha256,
+                "size": self.digests.size,
+                "sm3": self.digests.sm3,
+            },
+            "log": self.log,
+            "read_back": self.read_back,
+            "record": self.record,
+            "sealed_at": self.sealed_at,
+            "session": self.session,
+            "source": self.source,
+            "v": 1,
+        }
+
+    @staticmethod
+    def from_object(source: Object) -> "Seal":
+        """Read a seal; raises MalformedError. Fields of later versions survive in the signed bytes."""
+        fields.version(source)
+        read_back = fields.text(source, "read_back", 16)
+        if read_back not in READ_BACKS:
+            raise MalformedError("read_back", "is none that we know")
+        SourceName.from_object(fields.obj(fields.obj(source, "source"), "name"))
+        return Seal(
+            record=fields.matching(source, "record", ids.RECORD_ID),
+            log=fields.matching(source, "log", ids.LOG_ID),
+            bay=fields.text(source, "bay", 64),
+            session=fields.matching(source, "session", SESSION),
+            device=fields.obj(source, "device"),
+            source=fields.obj(source, "source"),
+            captured=fields.obj(source, "captured"),
+            clock=fields.obj(source, "clock") if source.get("clock") is not None else None,
+            digests=_digests(fields.obj(source, "digests")),
+            read_back=read_back,
+            sealed_at=fields.utc(source, "sealed_at"),
+        )
+
+    @property
+    def source_name(self) -> SourceName:
+        """The name that the device showed."""
+        return SourceName.from_object(fields.obj(self.source, "name"))
+
+
+def sign_seal(seal: Seal, key: notes.SigningKey) -> bytes:
+    """Return the bytes of `seal.note`; their SHA-256 is the record's `seal_sha256`."""
+    return statements.sign("seal", seal.to_object(), key)
+
+
+def open_seal(data: bytes, keys: Iterable[notes.VerifierKey]) -> tuple[Seal, statements.Statement]:
+    """Check and read a seal.
+
+    Raises SignatureError unless a key named like the place of the seal's log signed it; MalformedError.
+    """
+    body = statements.peek("seal", data)
+    place = fields.matching(body, "log", ids.LOG_ID).partition(".")[0]
+    statement = statements.open_signed("seal", data, [key for key in keys if key.name == place])
+    return Seal.from_object(statement.body), statement
+
+
+def read_seal(data: bytes) -> Seal:
+    """Read a seal of our own vault WITHOUT checking who signed it."""
+    return Seal.from_object(statements.peek("seal", data))
+
+
+def _digests(source: Object) -> Digests:
+    if fields.integer(source, "leaf_size") != LEAF_SIZE:
+        raise MalformedError("leaf_size", f"is not {LEAF_SIZE}")
+    return Digests(
+        fields.integer(source, "size"),
+        fields.digest(source, "sha256"),
+        fields.digest(source, "sm3"),
+        fields.digest(source, "leaves_root"),
+    )
