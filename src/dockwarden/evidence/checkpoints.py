@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dockwarden.evidence import ids, notes
-from dockwarden.evidence.canonical import MalformedError
+from dockwarden.evidence import ids, merkle, notes
+from dockwarden.evidence.canonical import INTEGER_LIMIT, MalformedError
 from dockwarden.evidence.fields import base64_bytes, base64_text
 
 ORIGIN_PREFIX = "dockwarden/"
-_SIZE = re.compile(r"0|[1-9]\d{0,15}")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Head:
         if not ids.LOG_ID.fullmatch(log) or not _SIZE.fullmatch(size) or len(root) != 32:
             raise MalformedError("head", "has a log id, size or root of another form")
         head = Head(log, int(size), root)
+        if head.size >= INTEGER_LIMIT or (head.size == 0 and root != merkle.EMPTY_ROOT):
+            raise MalformedError("head", "has a size that it cannot have")
         if head.text() != text:
             raise MalformedError("head", "does not print back identically")
         return head
@@ -45,7 +47,11 @@ class Head:
 
 
 def sign_head(head: Head, key: notes.SigningKey) -> bytes:
-    """Return the signed checkpoint."""
+    """Return the signed checkpoint. A place speaks for its own log alone: the key bears the place's name."""
+    if head.place_name != key.name:
+        raise ValueError("a place signs its own log alone")
+    if Head.parse(head.text()) != head:
+        raise MalformedError("head", "does not read back identically")
     return key.sign(head.text())
 
 

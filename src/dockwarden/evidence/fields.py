@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import datetime
 import re
 from collections.abc import Mapping
 
 from dockwarden.evidence.canonical import MalformedError, Object
 
 _HEX = re.compile(r"[0-9a-f]*")
-_UTC = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z")
+_UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 def text(source: Mapping[str, object], key: str, limit: int = 4096) -> str:
@@ -26,9 +27,9 @@ def optional_text(source: Mapping[str, object], key: str, limit: int = 4096) -> 
     return None if source.get(key) is None else text(source, key, limit)
 
 
-def matching(source: Mapping[str, object], key: str, pattern: re.Pattern[str]) -> str:
-    """Field `key` as text that `pattern` matches as a whole."""
-    value = text(source, key)
+def matching(source: Mapping[str, object], key: str, pattern: re.Pattern[str], limit: int = 4096) -> str:
+    """Field `key` as text of at most `limit` characters that `pattern` matches as a whole."""
+    value = text(source, key, limit)
     if not pattern.fullmatch(value):
         raise MalformedError(key, "has not the form that it must have")
     return value
@@ -66,8 +67,13 @@ def digest(source: Mapping[str, object], key: str) -> str:
 
 
 def utc(source: Mapping[str, object], key: str) -> str:
-    """Field `key` as UTC with milliseconds, `YYYY-MM-DDThh:mm:ss.mmmZ` (RFC 3339)."""
-    return matching(source, key, _UTC)
+    """Field `key` as UTC with milliseconds, `YYYY-MM-DDThh:mm:ss.mmmZ` (RFC 3339), of a day that there is."""
+    value = matching(source, key, _UTC)
+    try:
+        datetime.datetime.fromisoformat(value)
+    except ValueError as error:
+        raise MalformedError(key, "is a moment that does not exist") from error
+    return value
 
 
 def data(source: Mapping[str, object], key: str) -> bytes:
@@ -97,6 +103,13 @@ def version(source: Mapping[str, object], newest: int = 1) -> None:
     """Refuse a form whose `v` is not between 1 and `newest`."""
     if not 1 <= integer(source, "v") <= newest:
         raise MalformedError("v", "is a version that this program does not know")
+
+
+def printed_back(source: Mapping[str, object], printed: Mapping[str, object]) -> None:
+    """Refuse a form unless each field of `printed`, what we print of it, is there just so; others may follow."""
+    for key, value in printed.items():
+        if key not in source or source[key] != value:
+            raise MalformedError(key, "does not print back identically")
 
 
 def base64_text(value: bytes) -> str:

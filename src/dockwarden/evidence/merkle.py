@@ -7,6 +7,7 @@ from typing import TypeAlias
 GetNode: TypeAlias = Callable[[int, int], bytes]
 """`get(level, index)` returns the stored hash of the complete subtree of 2^level leaves number `index`."""
 
+HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
@@ -116,6 +117,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """Raise ProofError unless `proof` leads from `leaf` to `expected` (RFC 9162 section 2.1.3.2)."""
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
+    _check_lengths(leaf, expected, proof)
     place, last, value = index, size - 1, leaf
     for step in proof:
         if last == 0:
@@ -135,6 +137,7 @@ def verify_consistency(old: int, old_root: bytes, new: int, new_root: bytes, pro
     """Raise ProofError unless `proof` shows that `old_root` begins `new_root` (RFC 9162 section 2.1.4.2)."""
     if not 0 <= old <= new:
         raise ProofError(f"no tree of {old} begins one of {new}")
+    _check_lengths(old_root, new_root, proof)
     if old in (0, new):
         if proof or (old == new and old_root != new_root) or (old == 0 and old_root != EMPTY_ROOT):
             raise ProofError("the trees differ")
@@ -158,6 +161,11 @@ def verify_consistency(old: int, old_root: bytes, new: int, new_root: bytes, pro
         place, last = place >> 1, last >> 1
     if last or before != old_root or after != new_root:
         raise ProofError("the trees differ")
+
+
+def _check_lengths(one: bytes, other: bytes, proof: Sequence[bytes]) -> None:
+    if any(len(value) != HASH_SIZE for value in (one, other, *proof)):
+        raise ProofError(f"a hash has not {HASH_SIZE} bytes")
 
 
 def _split(count: int) -> int:

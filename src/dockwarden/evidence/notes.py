@@ -1,6 +1,5 @@
 """Signed notes of C2SP (c2sp.org/signed-note) with Ed25519 keys, and cosignatures (c2sp.org/tlog-cosignature)."""
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterable
@@ -17,8 +16,16 @@ ALGORITHM_COSIGNATURE = 4
 MAX_NOTE = 4 << 20
 MAX_SIGNATURES = 32
 
-_SIGNATURE_LINE = re.compile(r"— ([^\s+]{1,128}) ([A-Za-z0-9+/]+={0,2})")
-_KEY_NAME = re.compile(r"[^\s+]{1,128}")
+_NAME = r"[^\s+\x00-\x1f\ud800-\udfff]{1,128}"
+_SIGNATURE_LINE = re.compile(rf"— ({_NAME}) ([A-Za-z0-9+/]+={{0,2}})")
+_KEY_NAME = re.compile(_NAME)
+_COSIGNED_PREFIX = "cosignature/v1\n"
+_LATEST = 2**63 - 1
+
+_FIELD = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset(y | sign << 255 for sign in (0, 1) for y in (0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8))
+"""The points of order 1, 2, 4 and 8, as little-endian numbers: a signature by or with them binds nothing."""
 
 
 class SignatureError(ValueError):
@@ -52,6 +59,8 @@ class VerifierKey:
     def __post_init__(self) -> None:
         if not _KEY_NAME.fullmatch(self.name) or len(self.public) != 32:
             raise MalformedError("key", "is not a name and 32 bytes")
+        if not _is_sound_point(self.public):
+            raise MalformedError("key", "is a point that no key pair has")
 
     def key_id(self, algorithm: int = ALGORITHM_ED25519) -> bytes:
         """The 4-byte id that signature lines carry."""
@@ -80,7 +89,12 @@ class VerifierKey:
         return key
 
     def holds(self, signature: bytes, message: bytes) -> bool:
-        """Whether `signature` is this key's over `message`."""
+        """Whether `signature` is this key's over `message`.
+
+        RFC 8032 section 5.1.7 without the cofactor, as OpenSSL does it, and both points are of the large order.
+        """
+        if len(signature) != 64 or not _is_sound_point(signature[:32]):
+            return False
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
         except InvalidSignature:
@@ -113,13 +127,24 @@ class SigningKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
     def sign(self, text: str) -> bytes:
-        """Return the note of `text` with this key's signature; `text` must end with a newline."""
+        """Return the note of `text` with this key's signature; `text` must end with a newline.
+
+        Raises MalformedError for a text that no reader would take, and for one that looks like a cosignature's
+        message: the same key signs both, so their texts must differ.
+        """
         _check_text(text)
+        if text.startswith(_COSIGNED_PREFIX):
+            raise MalformedError("note", "is the message of a cosignature")
         line = _line(self.name, self.verifier.key_id() + self._raw(text.encode()))
-        return f"{text}\n{line}".encode()
+        note = f"{text}\n{line}".encode()
+        if len(note) > MAX_NOTE:
+            raise MalformedError("note", f"is larger than {MAX_NOTE} bytes")
+        return note
 
     def cosign(self, note: bytes, unix_seconds: int) -> bytes:
         """Return `note` with this key's dated cosignature appended; other lines stay byte for byte."""
+        if not 0 <= unix_seconds <= _LATEST:
+            raise ValueError("a cosignature's time is a Unix time below 2^63")
         message = _cosigned_message(parse(note).text, unix_seconds)
         stamp = unix_seconds.to_bytes(8, "big")
         value = self.verifier.key_id(ALGORITHM_COSIGNATURE) + stamp + self._raw(message)
@@ -184,14 +209,14 @@ def verify_cosignatures(data: bytes, keys: Iterable[VerifierKey]) -> list[tuple[
             if line.name == key.name and line.key_id == key.key_id(ALGORITHM_COSIGNATURE):
                 seconds = int.from_bytes(line.value[:8], "big")
                 message = _cosigned_message(note.text, seconds)
-                if len(line.value) != 72 or not key.holds(line.value[8:], message):
+                if len(line.value) != 72 or seconds > _LATEST or not key.holds(line.value[8:], message):
                     raise SignatureError(f"the cosignature of {key.name} is wrong")
                 found.append((key, seconds))
     return found
 
 
 def _cosigned_message(text: str, unix_seconds: int) -> bytes:
-    return f"cosignature/v1\ntime {unix_seconds}\n{text}".encode()
+    return f"{_COSIGNED_PREFIX}time {unix_seconds}\n{text}".encode()
 
 
 def _line(name: str, value: bytes) -> str:
@@ -214,6 +239,12 @@ def _check_text(text: str) -> None:
     if any(ord(letter) < 0x20 and letter != "\n" for letter in text):
         raise MalformedError("note", "text holds a control character")
     try:
-        base64.b16encode(text.encode("utf-8"))
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise MalformedError("note", "text holds a lone surrogate") from error
+
+
+def _is_sound_point(encoded: bytes) -> bool:
+    """Whether 32 bytes are a point's only encoding (y below the field's size), and no point of small order."""
+    number = int.from_bytes(encoded, "little")
+    return number % 2**255 < _FIELD and number not in _SMALL_ORDER

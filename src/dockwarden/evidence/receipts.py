@@ -57,7 +57,7 @@ class Receipt:
             raise MalformedError("place", "is none that we know")
         if method != "full":
             raise MalformedError("method", "is not full: samples give no receipt")
-        return Receipt(
+        receipt = Receipt(
             record=fields.matching(source, "record", ids.RECORD_ID),
             seal_sha256=fields.digest(source, "seal_sha256"),
             size=fields.integer(source, "size"),
@@ -71,6 +71,8 @@ class Receipt:
             head=fields.optional_text(source, "head", 8192),
             method=method,
         )
+        fields.printed_back(source, receipt.to_object())
+        return receipt
 
     def agrees(self, record: str, seal_sha256: str, digests: Digests) -> bool:
         """Whether this receipt is about just that record, seal and bytes."""
@@ -79,10 +81,15 @@ class Receipt:
 
 
 def sign_receipt(receipt: Receipt, key: notes.SigningKey) -> bytes:
-    """Return the receipt's note; the witness signs with its own key."""
+    """Return the receipt's note; the witness signs with its own key.
+
+    Raises MalformedError for a receipt that no reader would take.
+    """
     if receipt.witness != key.name:
         raise ValueError("a witness signs with its own key")
-    return statements.sign("receipt", receipt.to_object(), key)
+    data = statements.sign("receipt", receipt.to_object(), key)
+    Receipt.from_object(statements.peek("receipt", data))
+    return data
 
 
 def open_receipt(data: bytes, keys: Iterable[notes.VerifierKey]) -> Receipt:

@@ -1,5 +1,6 @@
 """Seals: the signed manifest of a record, made when its bytes enter the vault (design: intake, step 3)."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ ReadBack: TypeAlias = Literal["direct", "dropped", "none"]
 
 READ_BACKS: tuple[ReadBack, ...] = get_args(ReadBack)
 SESSION = re.compile(r"[a-z2-7]{26}")
+MAX_NAME = 32 * 1024
+"""Bytes of a path on a device; Linux ends at 4,096, exFAT's and MTP's deepest paths are longer."""
+
+_RAW = re.compile(r"([0-9a-f]{2})+")
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,11 @@ class SourceName:
     @staticmethod
     def from_object(source: Object) -> "SourceName":
         """Read a name; raises MalformedError."""
-        raw = fields.matching(source, "raw", re.compile(r"([0-9a-f]{2})+"))
-        return SourceName(fields.text(source, "text"), bytes.fromhex(raw), fields.text(source, "decoded_as", 32))
+        raw = fields.matching(source, "raw", _RAW, 2 * MAX_NAME)
+        text = fields.text(source, "text", MAX_NAME)
+        name = SourceName(text, bytes.fromhex(raw), fields.text(source, "decoded_as", 32))
+        fields.printed_back(source, name.to_object())
+        return name
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Seal:
         if read_back not in READ_BACKS:
             raise MalformedError("read_back", "is none that we know")
         SourceName.from_object(fields.obj(fields.obj(source, "source"), "name"))
-        return Seal(
+        seal = Seal(
             record=fields.matching(source, "record", ids.RECORD_ID),
             log=fields.matching(source, "log", ids.LOG_ID),
             bay=fields.text(source, "bay", 64),
@@ -101,6 +109,8 @@ class Seal:
             read_back=read_back,
             sealed_at=fields.utc(source, "sealed_at"),
         )
+        fields.printed_back(source, seal.to_object())
+        return seal
 
     @property
     def source_name(self) -> SourceName:
@@ -109,8 +119,15 @@ class Seal:
 
 
 def sign_seal(seal: Seal, key: notes.SigningKey) -> bytes:
-    """Return the bytes of `seal.note`; their SHA-256 is the record's `seal_sha256`."""
-    return statements.sign("seal", seal.to_object(), key)
+    """Return the bytes of `seal.note`; their SHA-256 is the record's `seal_sha256`.
+
+    The place that keeps the seal's log signs. Raises MalformedError for a seal that no reader would take.
+    """
+    if seal.log.partition(".")[0] != key.name:
+        raise ValueError("a place seals for its own log alone")
+    data = statements.sign("seal", seal.to_object(), key)
+    read_seal(data)
+    return data
 
 
 def open_seal(data: bytes, keys: Iterable[notes.VerifierKey]) -> tuple[Seal, statements.Statement]:
@@ -127,6 +144,11 @@ def open_seal(data: bytes, keys: Iterable[notes.VerifierKey]) -> tuple[Seal, sta
 def read_seal(data: bytes) -> Seal:
     """Read a seal of our own vault WITHOUT checking who signed it."""
     return Seal.from_object(statements.peek("seal", data))
+
+
+def seal_sha256(data: bytes) -> str:
+    """The digest by which facts and receipts name a seal: SHA-256 of the whole file."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _digests(source: Object) -> Digests:

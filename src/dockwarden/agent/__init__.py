@@ -1,0 +1,1 @@
+"""The station: from a device in a bay to proven copies."""

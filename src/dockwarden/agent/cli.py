@@ -1,0 +1,247 @@
+"""`dockwarden-agent`: the station's commands. Party names and case numbers are read from files or the keyboard,
+never from the command line."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dockwarden.agent import setup as setting_up
+from dockwarden.agent.settings import Settings, read_settings
+from dockwarden.agent.station import read_only_view, run_station
+from dockwarden.agent.status import records as list_records
+from dockwarden.agent.status import status as make_status
+from dockwarden.agent.stores import Folders
+from dockwarden.durable.files import DurableError, OsFiles, write_durably
+from dockwarden.evidence.canonical import MalformedError
+from dockwarden.evidence.notes import SignatureError
+from dockwarden.rules.labels import ACTIVITIES
+from dockwarden.service.errors import ServiceError
+from dockwarden.service.socket import call
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", help="The settings file; else /etc/dockwarden/agent.toml.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+LONG_S = 24 * 3600.0
+"""A backup of a full station takes as long as it takes."""
+
+
+@app.command()
+def run(settings: SettingsOption = None) -> None:
+    """Run the station until it is told to stop (SIGTERM, Ctrl-C)."""
+    run_station(read_settings(settings))
+
+
+@app.command()
+def setup(
+    station: Annotated[str, typer.Option(help="The station's name, such as st-01.")],
+    root: Annotated[Path, typer.Option(help="Where everything is kept; one file system.")],
+    bay: Annotated[list[str], typer.Option(help="A bay; give it once for each.")],
+    release: Annotated[str, typer.Option(help="keep | clear-on-proof: the office chooses.")],
+    settings: Annotated[Path, typer.Option(help="The settings file to write.")],
+    answer: Annotated[Path | None, typer.Option(help="The centre's answer to the enrolment request.")] = None,
+    fingerprint: Annotated[str, typer.Option(help="The centre's fingerprint, as its screen shows it.")] = "",
+) -> None:
+    """Set the station up: settings, keys, enrolment request; then, with --answer, enrol it."""
+    files = OsFiles()
+    if not settings.exists():
+        lines = [f"station = {json.dumps(station)}", f"root = {json.dumps(str(root.absolute()))}"]
+        lines += [f"bays = {json.dumps(bay)}", f"release = {json.dumps(release)}"]
+        write_durably(files, settings, "\n".join(lines).encode() + b"\n", 0o644)
+    chosen = read_settings(settings)
+    request = setting_up.make_keys(chosen, files)
+    print(f"settings     {settings}")
+    print(f"fingerprint  {setting_up.station_key(chosen).verifier.fingerprint}")
+    if answer is None:
+        print(f"request      {request}")
+        print("Take the request to the centre: dockwarden-centre enrol REQUEST --answer FILE")
+    else:
+        setting_up.accept(chosen, files, answer.read_bytes(), fingerprint)
+        print("enrolled     yes")
+
+
+@app.command()
+def status(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """How the station stands."""
+    chosen = read_settings(settings)
+    found = _ask_or_read(chosen, "status")
+    if as_json:
+        _print_json(found)
+        return
+    records, disk = found["records"], found["disk"]
+    console = Console()
+    console.print(f"[bold]{found['station']}[/bold]  {found['at']}")
+    counts = ("total", "unlabelled", "late", "waiting_upload", "waiting_backup")
+    console.print("records: " + "  ".join(f"{name.replace('_', ' ')} {records[name]}" for name in counts))
+    console.print(f"disk free: {disk['free'] / 1e9:.1f} of {disk['total'] / 1e9:.1f} GB")
+    console.print(f"ledger: {found['ledger']['size']} facts, root {found['ledger']['root'][:16]}…")
+    for sentence in found["findings"]:
+        console.print(f"[yellow]! {sentence}[/yellow]")
+    _print_bays(console, found["bays"])
+
+
+@app.command()
+def bays(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """The bays and what is in them."""
+    found = _ask_or_read(read_settings(settings), "status")["bays"]
+    if as_json:
+        _print_json(found)
+    else:
+        _print_bays(Console(), found)
+
+
+@app.command()
+def records(
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 1000,
+) -> None:
+    """The station's records, newest first."""
+    found = _ask_or_read(read_settings(settings), "records", {"limit": limit})["records"]
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("record", "name", "MB", "deadline", "facts")
+    for record in found:
+        kinds = " ".join(dict.fromkeys(fact["kind"] for fact in record["facts"]))
+        name = json.dumps(record["source_name"], ensure_ascii=False).strip('"')
+        size = "" if record["bytes"] is None else f"{record['bytes'] / 1e6:.1f}"
+        table.add_row(record["record"], name, size, record["deadline"]["state"], kinds)
+    Console().print(table)
+
+
+@app.command()
+def label(
+    record: Annotated[str, typer.Argument(help="The record's id.")],
+    officer_number: Annotated[str, typer.Option("--by", help="Your own officer number.")],
+    settings: SettingsOption = None,
+    given: Annotated[
+        Path | None, typer.Option("--input", help="JSON {case, party, officer, activity}; - for standard input.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Label a record (article 15): asks for what --input does not give."""
+    words = _read_json(given) if given is not None else _ask_for_label()
+    found = _ask(read_settings(settings), "label", {"record": record, "by": officer_number, "given": words})
+    if as_json:
+        _print_json(found)
+    else:
+        missing = found["missing"]
+        print("complete" if not missing else f"still missing: {', '.join(missing)}")
+
+
+@app.command()
+def roster(
+    given: Annotated[Path, typer.Argument(help="JSON {bindings: […], tasks: […]}; - for standard input.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Take device bindings and tasks into the station's registry."""
+    found = _ask(read_settings(settings), "roster", _read_json(given))
+    print(f"{found['bindings']} bindings, {found['tasks']} tasks taken")
+
+
+@app.command()
+def backup(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """Back up off-site now, and prove it by reading it back. The nightly timer calls this."""
+    _long(read_settings(settings), "backup", as_json)
+
+
+@app.command()
+def drill(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """Restore the off-site backup into an empty folder and verify every record."""
+    _long(read_settings(settings), "drill", as_json)
+
+
+def _long(settings: Settings, method: str, as_json: bool) -> None:
+    found = _ask(settings, method, timeout=LONG_S)
+    if as_json:
+        _print_json(found)
+    else:
+        print("  ".join(f"{key} {value}" for key, value in found.items()))
+    if found.get("failed"):
+        raise typer.Exit(1)
+
+
+def _ask(
+    settings: Settings, method: str, params: dict[str, Any] | None = None, timeout: float = 60.0
+) -> dict[str, Any]:
+    return call(Folders(settings.root).socket, method, params, timeout)
+
+
+def _ask_or_read(settings: Settings, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask the running station; where none runs, read its ledger without writing."""
+    try:
+        return _ask(settings, method, params)
+    except ServiceError as error:
+        if error.code != "not-running":
+            raise
+    with read_only_view(settings) as view:
+        if method == "status":
+            return dict(make_status(view))
+        return {"records": list_records(view, limit=(params or {}).get("limit", 1000))}
+
+
+def _ask_for_label() -> dict[str, str]:
+    asked = {
+        "case": typer.prompt("案号 case number", default="", show_default=False),
+        "party": typer.prompt("当事人 party", default="", show_default=False),
+        "officer": typer.prompt("承办人 officer", default="", show_default=False),
+        "activity": typer.prompt(f"活动 activity ({' '.join(ACTIVITIES)})", default="", show_default=False),
+    }
+    return {key: value for key, value in asked.items() if value}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            "input", f"not readable as JSON: {type(error).__name__}", str(path), "Correct it."
+        ) from error
+    if not isinstance(found, dict):
+        raise ServiceError("input", "not a JSON object", str(path), "See the command's help.")
+    return found
+
+
+def _print_bays(console: Console, found: list[dict[str, Any]]) -> None:
+    table = Table("bay", "state", "device", "files", "MB", "MB/s", "left", "findings")
+    for bay in found:
+        table.add_row(
+            bay["bay"],
+            bay["state"],
+            bay["device"] or "",
+            f"{bay['files_done']}/{bay['files_total']}",
+            f"{bay['bytes_done'] / 1e6:.1f}/{bay['bytes_total'] / 1e6:.1f}",
+            f"{bay['rate'] / 1e6:.1f}",
+            "" if bay["eta_s"] is None else f"{bay['eta_s']} s",
+            "; ".join(finding["what"] for finding in bay["findings"]),
+        )
+    console.print(table)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def fail(error: ServiceError | DurableError) -> NoReturn:
+    """Print an error as {code, what, where, do} for people, on standard error, and exit with 2."""
+    print(f"{error.code}: {error.what}\n  where: {error.where}\n  do:    {error.do}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    """Entry point: exit 0 good, 1 bad finding, 2 cannot run."""
+    try:
+        app()
+    except (ServiceError, DurableError) as error:
+        fail(error)
+    except (MalformedError, SignatureError) as error:
+        fail(ServiceError("malformed", str(error), "the input", "Correct it and try again."))

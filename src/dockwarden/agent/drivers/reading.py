@@ -1,0 +1,184 @@
+"""Reading one file of a mounted device: step by step from the root, and still the file that was listed at the end."""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockwarden.agent.drivers.source import Reader, SourceError, SourceInfo
+from dockwarden.durable.files import DurableError, OsFiles
+from dockwarden.durable.readback import UncachedReader
+from dockwarden.evidence.seals import ReadBack
+
+_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF}
+_MISSING = {errno.ENOENT, errno.ENOTDIR}
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that took the name must not block us
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a file from another that has taken its name."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @staticmethod
+    def of(status: os.stat_result) -> "Identity":
+        """The identity of a file's status."""
+        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class _Quiet(OsFiles):
+    """Leaves the device's access times alone where that is allowed (by the owner and by root)."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        return _open_quietly(os.fsencode(path), flags | os.O_CLOEXEC, None)
+
+
+class _Cached:
+    """Plain reading: what the kernel gives, be it from the device or from its cache."""
+
+    how: ReadBack = "none"
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, offset: int, length: int) -> bytes:
+        pieces: list[bytes] = []
+        while length:
+            piece = os.pread(self._fd, length, offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset, length = offset + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """The descriptor belongs to FileReader."""
+
+
+class FileReader:
+    """A Reader (see `source.Reader`) of one file; it owns the descriptors of the root, the folder and the file."""
+
+    def __init__(self, fds: tuple[int, int, int], source: SourceInfo, *, uncached: bool, where: str) -> None:
+        self._root, self._folder, self._fd = fds
+        self._size = source.size
+        self._base = source.name.raw.rpartition(b"/")[2]
+        self._where = where
+        self._open = True
+        self._identity = Identity.of(os.fstat(self._fd))
+        # By way of /proc the very file is opened again that was checked, not whatever bears its name now.
+        place = Path(f"/proc/self/fd/{self._fd}")
+        self._bytes = UncachedReader(_Quiet(), place) if uncached else _Cached(self._fd)
+
+    @property
+    def how(self) -> ReadBack:
+        """See Reader."""
+        return self._bytes.how
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Reader."""
+        length = max(0, min(length, self._size - offset))
+        try:
+            data = self._bytes.read(offset, length) if length else b""
+        except (OSError, DurableError) as error:
+            self._check()
+            raise broken(_cause(error), self._root, self._where, offset, length) from error
+        if len(data) < length or offset + length >= self._size:
+            self._check()
+        if len(data) < length:
+            raise SourceError("unreadable", self._where, offset + len(data), length - len(data))
+        return data
+
+    def close(self) -> None:
+        """See Reader."""
+        if not self._open:
+            return
+        self._open = False
+        self._bytes.close()
+        for fd in (self._fd, self._folder, self._root):
+            os.close(fd)
+
+    def _check(self) -> None:
+        """Raise SourceError unless this is still the file that was listed, under the same name."""
+        try:
+            compare(os.fstat(self._fd), self._identity, self._where)
+            compare(os.stat(self._base, dir_fd=self._folder, follow_symlinks=False), self._identity, self._where)
+        except OSError as error:
+            raise broken(error, self._root, self._where, 0, self._size) from error
+
+
+def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached: bool, where: str) -> Reader:
+    """Open `source` below the open folder `root`. Raises OSError, and SourceError where it is not as listed."""
+    *steps, base = source.name.raw.split(b"/")
+    if not base or any(step in (b"", b".", b"..") for step in (*steps, base)):
+        raise SourceError("vanished", where)
+    opened = [os.dup(root)]
+    try:
+        opened.append(os.dup(root))
+        for step in steps:
+            below = os.open(step, _STEP, dir_fd=opened[1])
+            os.close(opened[1])
+            opened[1] = below
+        opened.append(_open_quietly(base, _FILE, opened[1]))
+        status = os.fstat(opened[2])
+        compare(status, listed or Identity.of(status), where)
+        if status.st_size != source.size:
+            raise SourceError("grew" if status.st_size > source.size else "shrank", where)
+        if status.st_mtime_ns // 1_000_000_000 != source.modified_raw:
+            raise SourceError("changed", where)
+        return FileReader((opened[0], opened[1], opened[2]), source, uncached=uncached, where=where)
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+
+
+def compare(status: os.stat_result, listed: Identity, where: str) -> None:
+    """Raise SourceError grew, shrank or changed unless the file is the one that was listed."""
+    if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != (listed.device, listed.inode):
+        raise SourceError("changed", where)
+    if status.st_size != listed.size:
+        raise SourceError("grew" if status.st_size > listed.size else "shrank", where)
+    if status.st_mtime_ns != listed.modified_ns:
+        raise SourceError("changed", where)
+
+
+def broken(error: OSError, root: int, where: str, offset: int, length: int) -> SourceError:
+    """The SourceError for an operating system error: the whole device, the file's name, or a range of its bytes."""
+    if error.errno in _GONE or _is_gone(root):
+        return SourceError("unplugged", where)
+    if error.errno in _MISSING:
+        return SourceError("vanished", where)
+    if error.errno == errno.ELOOP:
+        return SourceError("changed", where)
+    return SourceError("unreadable", where, offset, length)
+
+
+def _is_gone(root: int) -> bool:
+    """Whether the mounted tree itself cannot be listed any more."""
+    try:
+        if os.fstat(root).st_nlink == 0:
+            return True
+        with os.scandir(root) as entries:
+            next(entries, None)
+    except OSError:
+        return True
+    return False
+
+
+def _cause(error: OSError | DurableError) -> OSError:
+    if isinstance(error, OSError):
+        return error
+    return error.__cause__ if isinstance(error.__cause__, OSError) else OSError(errno.EIO, error.what)
+
+
+def _open_quietly(path: bytes, flags: int, folder: int | None) -> int:
+    try:
+        return os.open(path, flags | os.O_NOATIME, dir_fd=folder)
+    except PermissionError:
+        return os.open(path, flags, dir_fd=folder)

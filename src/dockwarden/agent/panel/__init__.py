@@ -1,0 +1,1 @@
+"""The station's page: its bays, to be read from two metres away; no party, case, name or picture on it."""

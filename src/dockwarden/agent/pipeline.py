@@ -1,0 +1,122 @@
+"""The pipeline: each stage asks which records have what it needs and lack its fact, does its job, appends its fact.
+
+No stage calls another and none keeps a queue: the ledger is the queue. A crash leaves a fact missing, so the stage
+runs again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dockwarden.agent.stores import Stores
+from dockwarden.durable.queries import Work
+from dockwarden.evidence.canonical import Object
+from dockwarden.evidence.facts import Outcome
+from dockwarden.service.logs import log
+
+IDLE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a stage has to say of a record: the outcome and the body of its fact."""
+
+    outcome: Outcome
+    body: Object
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A small job over one record: `work` says which records it is for and which fact it gives, `do` does it.
+
+    None from `do` means that there is nothing new to say: the record then rests for `rest_s` seconds. Whoever else
+    appends the same kind holds `lock` from look to append.
+    """
+
+    work: Work
+    do: Callable[[str], Said | None]
+    rest_s: float = 60.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Pipeline:
+    """Runs stages one after the other in one thread of its own, so that media work never starves intake."""
+
+    def __init__(self, stores: Stores, stages: Sequence[Stage]) -> None:
+        self._stores = stores
+        self._stages = stages
+        self._resting: dict[tuple[str, str], float] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self, restless: bool = False) -> None:
+        """Look for work now; `restless` ends the rest of records (the registry has changed)."""
+        if restless:
+            self._resting.clear()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the record at hand."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def run_due(self) -> int:
+        """Do all that is due now, each stage in turn; returns the number of facts appended."""
+        return sum(self._run_stage(stage) for stage in self._stages)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                busy = self.run_due()
+            except Exception as error:
+                log("pipeline").exception("the pipeline failed", error=type(error).__name__)
+                busy = 0
+            if not busy:
+                self._wake.wait(IDLE_S)
+                self._wake.clear()
+
+    def _run_stage(self, stage: Stage) -> int:
+        count = 0
+        for record in self._stores.ledger.due(stage.work):
+            if self._stopping:
+                break
+            if self._rests(stage, record):
+                continue
+            count += self._do(stage, record)
+        return count
+
+    def _do(self, stage: Stage, record: str) -> int:
+        with stage.lock:
+            try:
+                said = stage.do(record)
+            except Exception as error:
+                log("pipeline").exception("a stage failed", stage=stage.work.kind, record=record)
+                said = Said("failed", {"reason": {"code": "internal", "what": type(error).__name__}})
+            if said is not None:
+                self._stores.ledger.append(
+                    stage.work.kind,
+                    record=record,
+                    place=stage.work.place,
+                    outcome=said.outcome,
+                    by=self._stores.by(stage.work.kind),
+                    body=said.body,
+                )
+        if said is None:
+            self._resting[stage.work.kind, record] = time.monotonic() + stage.rest_s
+        return int(said is not None)
+
+    def _rests(self, stage: Stage, record: str) -> bool:
+        until = self._resting.get((stage.work.kind, record))
+        if until is None:
+            return False
+        if time.monotonic() >= until:
+            del self._resting[stage.work.kind, record]
+            return False
+        return True

@@ -1,0 +1,230 @@
+"""The running station: the one place that wires all parts."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from dockwarden.agent import setup
+from dockwarden.agent.backup.drill import run_drill
+from dockwarden.agent.backup.nightly import run_backup
+from dockwarden.agent.bays import Bays, Progress, Stay
+from dockwarden.agent.derivatives import media_stages
+from dockwarden.agent.docking import Desk, dock, undock
+from dockwarden.agent.drivers import profiles as known_profiles
+from dockwarden.agent.drivers.hotplug import HotPlug
+from dockwarden.agent.drivers.mounts import MountedBays
+from dockwarden.agent.drivers.source import Device
+from dockwarden.agent.intake import settle
+from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_record
+from dockwarden.agent.metadata.registry import Binding, Registry, Task
+from dockwarden.agent.panel.app import panel_app
+from dockwarden.agent.pipeline import Pipeline, Stage
+from dockwarden.agent.settings import Settings
+from dockwarden.agent.status import StatusView, quarantined, records, status
+from dockwarden.agent.stores import Folders, Stores, open_stores
+from dockwarden.agent.sync.session import Sync
+from dockwarden.durable.files import Files, OsFiles
+from dockwarden.durable.generations import own_log
+from dockwarden.durable.instants import now
+from dockwarden.durable.ledger import Ledger
+from dockwarden.durable.queries import Work
+from dockwarden.durable.tables import open_engine
+from dockwarden.evidence.canonical import Object
+from dockwarden.evidence.facts import By
+from dockwarden.offsite.restic import Repository
+from dockwarden.rules.deadlines import Policy
+from dockwarden.service import notify
+from dockwarden.service.errors import ServiceError
+from dockwarden.service.logs import configure, log
+from dockwarden.service.pages import serve_http
+from dockwarden.service.socket import serve
+
+MOUNTS = "bays"
+"""The folder below the station's root in which the operating system mounts devices, one a bay."""
+
+
+class Station:
+    """A station with its bays fed by `hotplug`. `files` is the disk; simulators put faults below it."""
+
+    def __init__(self, settings: Settings, hotplug: HotPlug | None = None, files: Files | None = None) -> None:
+        self.settings = settings
+        self.files = files or OsFiles()
+        self.policy = Policy(hours=settings.deadline_hours)
+        key = setup.station_key(settings)
+        self.stores = open_stores(settings.root, settings.station, key, self.files, settings.readings)
+        self._empty_scratch()
+        doubts = settle(self.stores)
+        self.registry = Registry(self.stores.folders.registry, self.files)
+        loaded = known_profiles.load()
+        doubts += [str(error) for error in loaded.refused]
+        self.profiles = loaded.profiles
+        desk = Desk(self.stores, {profile.name: profile for profile in loaded.profiles})
+        self.bays = Bays(settings.bays, partial(self._visit, desk), self._refuse)
+        self.view = StatusView(self.stores, self.policy, self.bays.snapshot, doubts)
+        self._stopping = threading.Event()
+        labelling = Labelling(self.stores, self.registry, dict(desk.profiles))
+        self._labels = Stage(Work("labelled", ("sealed",), retry_after_s=(1,)), partial(label_record, labelling))
+        media = media_stages(self.stores, self._stopping.is_set) if settings.media else []
+        self.pipeline = Pipeline(self.stores, [self._labels])
+        self.media = Pipeline(self.stores, media)
+        self.sync = self._make_sync()
+        self._offsite = threading.Lock()
+        self._hotplug = hotplug or MountedBays(settings.root / MOUNTS, settings.bays, loaded.profiles)
+
+    def start(self) -> None:
+        """Begin: labels and media, then the line to the centre, then page and door, the bays last."""
+        self.pipeline.start()
+        self.media.start()
+        if self.sync is not None:
+            self.sync.start()
+        panel = self.settings.panel
+        app = panel_app(lambda: dict(status(self.view)))
+        self._page = serve_http(app, panel.host, panel.port) if panel is not None else None
+        self._door = serve(self.stores.folders.socket, self._handlers())
+        self._hotplug.start(self.bays.put)
+
+    def stop(self) -> None:
+        """End in order: no new devices, sessions where they are, then everything else. Nothing is lost by it."""
+        self._stopping.set()
+        self._hotplug.stop()
+        self.bays.stop()
+        self._door.close()
+        if self._page is not None:
+            self._page.close()
+        if self.sync is not None:
+            self.sync.stop()
+        self.media.stop()
+        self.pipeline.stop()
+        self.registry.close()
+        self.stores.close()
+
+    @property
+    def page(self) -> str | None:
+        """The address of the station's page."""
+        return self._page.url if self._page is not None else None
+
+    def label(self, record: str, given: dict[str, str], officer: str) -> Object:
+        """What a person says of a record; raises ServiceError, MalformedError."""
+        if ("sealed", "station") not in self.stores.ledger.latest(record):
+            raise ServiceError("no-such-record", "no record of this id is here", record[:40], "See `records`.")
+        with self._labels.lock:
+            found = label_by_person(self.stores, record, given, By(officer, "person", "cli"))
+        return found.to_object()
+
+    def take_roster(self, bindings: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take bindings and tasks into the registry, and look at what could not be labelled so far."""
+        for binding in bindings:
+            self.registry.bind(Binding(**binding))
+        for task in tasks:
+            self.registry.add_task(Task(**task))
+        self.pipeline.wake(restless=True)
+        return {"bindings": len(bindings), "tasks": len(tasks)}
+
+    def backup(self) -> dict[str, Any]:
+        """Back up off-site and prove it; raises ServiceError where no repository is set, OffsiteError."""
+        with self._offsite:
+            return run_backup(
+                ledger=self.stores.ledger,
+                vault_path=self.stores.folders.vault,
+                key=self.stores.key,
+                repository=self._repository(),
+                scratch=self.stores.folders.scratch,
+                by=self.stores.by("backup"),
+                is_secret=partial(is_secret, self.stores),
+                needs_confirmed=self.settings.readings >= 2,
+            )
+
+    def drill(self) -> dict[str, Any]:
+        """Restore what is off-site and verify it; raises as `backup`."""
+        with self._offsite:
+            return run_drill(
+                ledger=self.stores.ledger,
+                keys=[self.stores.key.verifier],
+                repository=self._repository(),
+                scratch=self.stores.folders.scratch,
+                by=self.stores.by("drill"),
+            )
+
+    def _visit(self, desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -> None:
+        session = dock(desk, bay, device, progress, stay)
+        stay.ended.wait()
+        if stay.left:
+            undock(session)
+
+    def _refuse(self, bay: str, error: ServiceError) -> None:
+        body: Object = {"bay": bay, "reason": {"code": error.code, "what": error.what}}
+        self.stores.ledger.append("refused", by=self.stores.by("intake"), body=body)
+
+    def _make_sync(self) -> Sync | None:
+        if not setup.is_enrolled(self.stores.folders):
+            return None
+        enrolled = setup.read_enrolment(self.stores.folders)
+        answers: dict[str, Callable[[], Object]] = {"status": lambda: status(self.view)}
+        return Sync(self.stores, self.registry, self.policy, enrolled, answers)
+
+    def _repository(self) -> Repository:
+        offsite = self.settings.offsite
+        if offsite is None:
+            raise ServiceError(
+                "no-offsite", "no off-site repository is set", "[offsite]", "Set repository_file and password_file."
+            )
+        cache = self.stores.folders.root / "cache"
+        return Repository(offsite.repository_file, offsite.password_file, cache, stop=self._stopping)
+
+    def _empty_scratch(self) -> None:
+        scratch = self.stores.folders.scratch
+        for left in scratch.iterdir():
+            self.files.rmtree(left) if left.is_dir() else self.files.unlink(left)
+
+    def _handlers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """What the local door answers."""
+        return {
+            "status": lambda asked: dict(status(self.view)),
+            "records": lambda asked: {"records": records(self.view, limit=int(asked.get("limit", 1000)))},
+            "label": lambda asked: dict(self.label(asked["record"], asked["given"], asked["by"])),
+            "roster": lambda asked: self.take_roster(asked.get("bindings", []), asked.get("tasks", [])),
+            "quarantined": lambda asked: {"quarantined": quarantined(self.view)},
+            "backup": lambda asked: self.backup(),
+            "drill": lambda asked: self.drill(),
+            "info": lambda asked: {
+                "station": self.settings.station,
+                "page": self.page,
+                "online": self.sync is not None and self.sync.up,
+                "rejected": dict(self.sync.rejected) if self.sync is not None else {},
+            },
+        }
+
+
+def run_station(settings: Settings, hotplug: HotPlug | None = None, files: Files | None = None) -> None:
+    """Run a station until SIGTERM or SIGINT."""
+    configure("agent")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    station = Station(settings, hotplug, files)
+    station.start()
+    log("station").info("running", station=settings.station, page=station.page)
+    notify.ready("running")
+    try:
+        while not stop.wait(notify.watchdog_interval() or 3600.0):
+            notify.watchdog()
+    finally:
+        notify.stopping()
+        station.stop()
+
+
+@contextmanager
+def read_only_view(settings: Settings) -> Iterator[StatusView]:
+    """The status of a station that does not run, from its ledger, without writing. Raises DurableError."""
+    folders = Folders(settings.root)
+    engine = open_engine(folders.ledger, read_only=True)
+    try:
+        files = OsFiles()
+        ledger = Ledger(engine, own_log(engine, settings.station), now, files)
+        stores = Stores(settings.station, folders, files, ledger, setup.station_key(settings), now, settings.readings)
+        yield StatusView(stores, Policy(hours=settings.deadline_hours), list)
+    finally:
+        engine.dispose()

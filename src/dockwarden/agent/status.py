@@ -1,0 +1,122 @@
+"""What the station says of itself: to the command line, to its page and to the centre, in one form."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Select, exists, func, select
+
+from dockwarden.agent.stores import Stores, said
+from dockwarden.durable.queries import log_root, log_size
+from dockwarden.durable.tables import latest, reading
+from dockwarden.evidence import fields
+from dockwarden.evidence.canonical import Object, Value
+from dockwarden.evidence.facts import Entry
+from dockwarden.evidence.seals import SourceName
+from dockwarden.rules.deadlines import Policy
+from dockwarden.rules.records import describe
+
+LATE = frozenset({"late", "met-late"})
+
+
+@dataclass(frozen=True)
+class StatusView:
+    """Where the status comes from. `bays` gives the bays' live figures; `doubts` are sentences for a person about
+    what start-up could not finish."""
+
+    stores: Stores
+    policy: Policy
+    bays: Callable[[], list[dict[str, object]]]
+    doubts: list[str] = field(default_factory=list)
+
+
+def status(view: StatusView) -> Object:
+    """The station's status (docs/formats/cli.md, `status`); no case, party or file name is in it."""
+    stores, ledger = view.stores, view.stores.ledger
+    disk = shutil.disk_usage(stores.folders.root)
+    with reading(ledger.engine) as connection:
+        size = log_size(connection, ledger.log)
+        root = log_root(connection, ledger.log, size)
+        total = _count(connection, ledger.log, "sealed")
+        received, backed_up = (_count(connection, ledger.log, kind) for kind in ("received", "backed-up"))
+        unlabelled = list(connection.scalars(_unlabelled(ledger.log)))
+    bays: list[Value] = [_plain(bay) for bay in view.bays()]
+    return {
+        "station": stores.station,
+        "at": stores.clock().utc,
+        "bays": bays,
+        "records": {
+            "total": total,
+            "unlabelled": len(unlabelled),
+            "late": sum(_is_late(view, record) for record in unlabelled),
+            "waiting_upload": total - received,
+            "waiting_backup": total - backed_up,
+        },
+        "disk": {"free": disk.free, "total": disk.total},
+        "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
+        "findings": list(view.doubts),
+    }
+
+
+def records(view: StatusView, limit: int = 1000) -> list[Value]:
+    """The station's records, newest first (docs/formats/cli.md, `records`)."""
+    ledger = view.stores.ledger
+    query = select(latest.c.record).where(latest.c.log == ledger.log, latest.c.kind == "sealed")
+    with reading(ledger.engine) as connection:
+        found = connection.scalars(query.order_by(latest.c.seq.desc()).limit(limit)).all()
+    return [describe_record(view, record) for record in found]
+
+
+def quarantined(view: StatusView, limit: int = 1000) -> list[Value]:
+    """What could not become a record, newest first: `{item, source_name, reason, planted}`.
+
+    `planted` is for simulators, which know what they have broken: here it is always false.
+    """
+    ledger = view.stores.ledger
+    query = select(latest.c.record).where(latest.c.log == ledger.log, latest.c.kind == "quarantined")
+    with reading(ledger.engine) as connection:
+        items = list(connection.scalars(query.order_by(latest.c.seq.desc()).limit(limit)))
+    return [_quarantined(view.stores, item) for item in items]
+
+
+def _quarantined(stores: Stores, item: str) -> Object:
+    entry = said(stores, item, "quarantined", "station")
+    body = entry.body if entry is not None else None
+    name = SourceName.from_object(fields.obj(fields.obj(body, "source"), "name")).text if body is not None else None
+    return {"item": item, "source_name": name, "reason": body.get("reason") if body else None, "planted": False}
+
+
+def _count(connection: Connection, log: str, kind: str) -> int:
+    query = select(func.count()).where(latest.c.log == log, latest.c.kind == kind, latest.c.outcome == "done")
+    return int(connection.execute(query).scalar_one())
+
+
+def _unlabelled(log: str) -> Select[str]:
+    """Sealed records without a complete label."""
+    label = latest.alias()
+    labelled = exists().where(
+        label.c.record == latest.c.record, label.c.kind == "labelled", label.c.outcome == "done", label.c.log == log
+    )
+    return select(latest.c.record).where(latest.c.log == log, latest.c.kind == "sealed", ~labelled)
+
+
+def describe_record(view: StatusView, record: str) -> Object:
+    """One record as queries show it."""
+    entries: list[Entry] = view.stores.ledger.facts_of(record)
+    return describe(record, entries, view.policy, view.stores.clock().utc)
+
+
+def _is_late(view: StatusView, record: str) -> bool:
+    found = describe_record(view, record)["deadline"]
+    return isinstance(found, dict) and found["state"] in LATE
+
+
+def _plain(bay: dict[str, object]) -> Object:
+    """A bay's figures as canonical values."""
+    plain: Object = {}
+    for key, value in bay.items():
+        if isinstance(value, list):
+            plain[key] = [dict(item) for item in value]
+        elif value is None or isinstance(value, bool | int | str):
+            plain[key] = value
+    return plain

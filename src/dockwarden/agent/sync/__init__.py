@@ -1,0 +1,1 @@
+"""From the station to the centre and back."""

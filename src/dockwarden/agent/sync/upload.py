@@ -1,0 +1,176 @@
+"""Upload: offers what the centre lacks and sends just what it wants.
+
+What waits is asked of the ledger: records without a receipt, previews that were not delivered. Nothing of a record
+is offered before its secrecy has been judged, and nothing of a secret one at all (article 14).
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dockwarden.agent import derivatives, vault
+from dockwarden.agent.metadata.completion import is_secret, label_of
+from dockwarden.agent.stores import Stores, said
+from dockwarden.durable.queries import Work
+from dockwarden.durable.readback import read_leaves_uncached
+from dockwarden.evidence import fields, merkle, receipts, seals
+from dockwarden.evidence.canonical import MalformedError, Object
+from dockwarden.evidence.notes import VerifierKey
+from dockwarden.rules.deadlines import Policy, deadline, parse_utc
+from dockwarden.rules.records import ended_at
+from dockwarden.service.logs import log
+from dockwarden.wire.errors import LocalError
+from dockwarden.wire.messages import ORIGINAL, PARTS, Offer, Want
+from dockwarden.wire.outbox import Outbox, Waiting, in_order
+from dockwarden.wire.sender import Piece
+from dockwarden.wire.transfer import Item, State
+
+RECEIVED = Work("received", ("sealed",), place="centre")
+DELIVERED = Work("delivered", ("previewed", "sealed"), place="centre", after=("previewed",))
+LOOK_S = 1.0
+"""How often the ledger is asked for more while there is room."""
+CANDIDATES = 64
+
+
+class Uploads:
+    """The uploads of a connected station; used by the sync thread alone."""
+
+    def __init__(self, stores: Stores, policy: Policy, centre_key: VerifierKey, session: str) -> None:
+        self._stores = stores
+        self._policy = policy
+        self._centre_key = centre_key
+        self._outbox = Outbox(stores.station, session)
+        self._open: dict[tuple[str, int], Path] = {}
+        self._delivered: dict[str, set[int]] = {}
+        self._looked = 0.0
+
+    def connected(self, now: float) -> None:
+        """The link is up (again)."""
+        self._looked = 0.0
+        self._outbox.connected(now)
+
+    def disconnected(self, now: float) -> None:
+        """The link is down."""
+        self._outbox.disconnected(now)
+
+    def next(self, now: float) -> Offer | bytes | None:
+        """The next offer, or the payload of the next chunk, or None where there is nothing to do now."""
+        self._fill(now)
+        while True:
+            step = self._outbox.next(now)
+            if step is None or isinstance(step, Offer):
+                return step
+            payload = self._read(step)
+            if payload is not None:
+                return payload
+
+    def due(self, now: float) -> float:
+        """Seconds until `next` may have something to say by the clock alone."""
+        due = self._outbox.due()
+        return LOOK_S if due is None else min(LOOK_S, max(0.0, due - now))
+
+    def on_want(self, payload: bytes, now: float) -> None:
+        """Take a want; raises MalformedError, SignatureError, RemoteError."""
+        want = Want.open(payload, [self._centre_key])
+        state = self._outbox.on_want(want, now)
+        if state is State.DONE and want.part != ORIGINAL:
+            self._arrived(want.record, want.part)
+
+    def on_receipt(self, payload: bytes) -> None:
+        """Take a receipt; raises MalformedError, SignatureError.
+
+        It counts only while the centre has just said that it has stored the record: a replayed one finds no such
+        item here.
+        """
+        receipt = receipts.open_receipt(payload, [self._centre_key])
+        if self._outbox.items().get((receipt.record, ORIGINAL)) is not State.STORED:
+            raise MalformedError("receipt", "answers no upload of this session")
+        seal, data = vault.read_seal(self._stores.folders.vault, receipt.record)
+        if receipt.place != "centre" or not receipt.agrees(receipt.record, seals.seal_sha256(data), seal.digests):
+            raise MalformedError("receipt", "is not about the bytes that were sealed here")
+        body: Object = {"generation": receipt.generation, "receipt": fields.base64_text(payload)}
+        self._stores.ledger.append(
+            "received", record=receipt.record, place="centre", by=self._stores.by("upload"), body=body
+        )
+        self._outbox.on_receipt(receipt.record)
+        self._let_go(receipt.record, ORIGINAL)
+
+    def _fill(self, now: float) -> None:
+        if not self._outbox.room or now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        waiting = {(item.record, item.part): item for item in self._waiting()}
+        # The deadline's clock and this one differ; only what is near counts, and that was judged on the wall clock.
+        for item in in_order(waiting.values(), now=0.0):
+            if (item.record, item.part) not in self._open and self._outbox.room:
+                self._add(item, now)
+
+    def _waiting(self) -> Iterable[Waiting]:
+        ledger = self._stores.ledger
+        for record in ledger.due(DELIVERED, limit=CANDIDATES):
+            if is_secret(self._stores, record) is False:
+                yield from self._parts(record)
+        for number, record in enumerate(ledger.due(RECEIVED, limit=CANDIDATES)):
+            if is_secret(self._stores, record) is False:
+                yield self._original(record, number)
+
+    def _parts(self, record: str) -> Iterable[Waiting]:
+        previewed = said(self._stores, record, "previewed")
+        parts = fields.array(previewed.body or {}, "parts") if previewed is not None else []
+        done = self._delivered.get(record, set())
+        if not parts:
+            self._say_delivered(record)
+        for part in parts:
+            if isinstance(part, dict) and part["part"] not in done:
+                yield Waiting(record, fields.integer(part, "part"), fields.integer(part, "size"), 0)
+
+    def _original(self, record: str, number: int) -> Waiting:
+        seal, _ = vault.read_seal(self._stores.folders.vault, record)
+        label = label_of(self._stores, record)
+        now = self._stores.clock().utc
+        due = deadline(self._policy, ended_at(seal, None), None, now).due
+        left = (parse_utc(due) - parse_utc(now)).total_seconds() if due is not None else None
+        marked = label is not None and label.important
+        return Waiting(record, ORIGINAL, seal.digests.size, number, marked, left)
+
+    def _add(self, waiting: Waiting, now: float) -> None:
+        record, part = waiting.record, waiting.part
+        if part == ORIGINAL:
+            path = vault.folder(self._stores.folders.vault, record) / vault.ORIGINAL
+            seal, note = vault.read_seal(self._stores.folders.vault, record)
+            leaves = vault.leaf_hashes(self._stores.folders.vault, record)
+            item, data = Item(record, part, seal.digests.size, bytes.fromhex(seal.digests.leaves_root)), note
+            self._outbox.add(item, data, merkle.Tree(leaves), now)
+        else:
+            path = derivatives.folder(self._stores, record) / PARTS[part]
+            tree = merkle.Tree(list(read_leaves_uncached(path)))
+            self._outbox.add(Item(record, part, path.stat().st_size, tree.root), None, tree, now)
+        self._open[record, part] = path
+
+    def _read(self, piece: Piece) -> bytes | None:
+        key = piece.item.key
+        try:
+            with self._open[key].open("rb") as source:
+                data = os.pread(source.fileno(), piece.length, piece.offset)
+            return self._outbox.chunk(piece, data).encode()
+        except (LocalError, OSError) as error:
+            log("upload").error("a record cannot be sent", record=piece.item.record, error=str(error))
+            self._let_go(*key)
+            return None
+
+    def _arrived(self, record: str, part: int) -> None:
+        self._delivered.setdefault(record, set()).add(part)
+        self._let_go(record, part)
+        if not list(self._parts(record)):
+            self._say_delivered(record)
+
+    def _say_delivered(self, record: str) -> None:
+        parts = sorted(self._delivered.pop(record, set()))
+        body: Object = {"parts": [PARTS[part] for part in parts]}
+        self._stores.ledger.append(
+            "delivered", record=record, place="centre", by=self._stores.by("upload"), body=body
+        )
+
+    def _let_go(self, record: str, part: int) -> None:
+        self._outbox.drop(record, part)
+        self._open.pop((record, part), None)

@@ -1,0 +1,1 @@
+"""The central office: what stations report, kept and shown."""

@@ -1,0 +1,57 @@
+"""The report in a case package: what a person reads before anybody checks a signature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from dockwarden.evidence.facts import Entry
+from dockwarden.evidence.notes import VerifierKey
+from dockwarden.rules.deadlines import Policy
+from dockwarden.rules.records import describe
+
+FACT_WORDS = {
+    "sealed": "封存 sealed: all bytes copied, read back from the disk, signed",
+    "confirmed": "确认 confirmed: the device was read a second time and gave the same bytes",
+    "labelled": "标注 labelled",
+    "probed": "解析 probed",
+    "previewed": "预览 previewed",
+    "fingerprinted": "指纹 fingerprinted",
+    "received": "中心回执 received: the centre re-read all bytes and signed for them",
+    "delivered": "预览送达 delivered: the previews are at the centre",
+    "stored": "中心入库 stored",
+    "backed-up": "异地备份 backed up: all bytes were read back from the off-site copy",
+    "drilled": "恢复演练 drilled: restored from off-site and verified",
+    "exported": "出具 exported",
+    "quarantined": "隔离 quarantined",
+}
+
+
+def render_report(told: Sequence[Sequence[Entry]], key: VerifierKey, made_at: str) -> str:
+    """Return the report's HTML, in Chinese and English; `told` are the facts of each record."""
+    environment = Environment(
+        loader=PackageLoader("dockwarden.centre", "templates"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    views = [_view(entries, made_at) for entries in told]
+    return template.render(records=views, fingerprint=key.fingerprint, centre=key.name, made_at=made_at)
+
+
+def _view(entries: Sequence[Entry], made_at: str) -> dict[str, Any]:
+    record = next(entry.envelope.record for entry in entries if entry.envelope.record)
+    described: dict[str, Any] = describe(record, entries, Policy(), made_at)
+    lines = [
+        {
+            "at": entry.envelope.at.utc,
+            "words": FACT_WORDS.get(entry.envelope.kind, entry.envelope.kind),
+            "outcome": {"done": "完成 done", "failed": "未成 failed", "void": "作废 void"}[entry.envelope.outcome],
+            "log": entry.envelope.log,
+            "seq": entry.envelope.seq,
+        }
+        for entry in entries
+    ]
+    return {**described, "lines": lines}

@@ -1,0 +1,1 @@
+"""Where the originals of all stations are kept."""

@@ -1,0 +1,301 @@
+"""The one pass of intake: read a source once, hash it, write it, and read it back while the copy goes on."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TypeAlias
+
+from dockwarden.durable.files import BLOCK, DurableError, Files, explained, reserve
+from dockwarden.durable.hashing import Hashing, leaf_hashes
+from dockwarden.durable.leaflist import LeafList, read_leaf_list
+from dockwarden.durable.pump import Block, Pump, aligned_buffer, cancelled
+from dockwarden.durable.readback import ReadBack, UncachedReader
+from dockwarden.evidence.digests import LEAF_SIZE, Digests, Measure, leaf_count
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""`read(offset, length)`: at most `length` bytes of the source, none only at its end."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes in bytes: `buffer` and `group` (synced and read back as one) are multiples of a leaf."""
+
+    buffer: int = 4 * 1024 * 1024
+    buffers: int = 6
+    group: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        sizes_fit = self.buffer % LEAF_SIZE == 0 and self.group % self.buffer == 0
+        if min(self.buffer, self.buffers, self.group) < 1 or not sizes_fit:
+            raise ValueError("a buffer is whole leaves, and a group is whole buffers")
+
+
+GEOMETRY = Geometry()
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Digests of the bytes that were read from the source, and how the copy was read back to compare it."""
+
+    digests: Digests
+    read_back: ReadBack
+
+
+def copy_in_one_pass(
+    files: Files,
+    read: Read,
+    size: int,
+    original: Path,
+    leaves: Path,
+    *,
+    first_leaf: int = 0,
+    geometry: Geometry = GEOMETRY,
+    keep_free: int = 0,
+    progress: Callable[[int], None] | None = None,
+    cancel: Event | None = None,
+) -> Copied:
+    """Copy a source of `size` bytes to the file `original` and its leaf hashes to the file `leaves`.
+
+    When this returns, all bytes are on the disk and were read back from there (`read_back` tells how) equal to what
+    the source gave, and so is the leaf list. When it raises, the leaf list names only leaves for which that holds:
+    the next call may begin at any `first_leaf` up to their number. It then takes the bytes before from `original`,
+    again past the cache and compared with the leaf list, and reads only the rest from the source.
+
+    `progress` is called in this thread with the number of bytes that have gone through. The space is reserved first;
+    `keep_free` bytes of the disk are left to others. Whatever `read` raises passes through. DurableError codes:
+    `disk-full`, `source-ended`, `source-grew`, `source-misread`, `stage-differs` (start anew), `read-back-differs`,
+    `cancelled` and those of the operating system.
+    """
+    reserve(files, original, size, keep_free)
+    with ExitStack() as stack:
+        target = _Target(files, original)
+        stack.callback(target.close)
+        leaf_list = LeafList(files, leaves)
+        stack.callback(leaf_list.close)
+        reader = UncachedReader(files, original, drop=False)
+        stack.callback(reader.close)
+        leaf_list.cut(first_leaf if size > geometry.buffer else 0)
+        source = _Source(read, size, progress or (lambda done: None), cancel)
+        if size <= geometry.buffer:  # threads cost more than they save
+            return _copy_small(source, target, reader, leaf_list)
+        with explained(original):
+            files.fsync_folder(original.parent)
+        known = _known_leaves(leaves, first_leaf)
+        return _Copy(source, target, reader, leaf_list, known, geometry).run()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the bytes come from, how many there are, whom to tell, and when to stop."""
+
+    read: Read
+    size: int
+    progress: Callable[[int], None]
+    cancel: Event | None
+
+    def fill(self, frame: memoryview, offset: int, length: int) -> None:
+        """Read exactly `length` bytes from `offset` to the beginning of `frame`."""
+        done = 0
+        while done < length:
+            if self.cancel is not None and self.cancel.is_set():
+                raise cancelled()
+            data = self.read(offset + done, length - done)
+            if not data:
+                raise _source_error("source-ended", "ended early", offset + done)
+            if len(data) > length - done:
+                raise _source_error("source-misread", "gave too many bytes", offset + done)
+            frame[done : done + len(data)] = data
+            done += len(data)
+
+    def check_end(self) -> None:
+        """Raise DurableError where the source goes on after its size."""
+        if self.read(self.size, 1):
+            raise _source_error("source-grew", "has grown since it was listed", self.size)
+
+
+class _Target:
+    """The file that is written: past the cache where the file system lets us."""
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self.path = path
+        self._files = files
+        flags = os.O_WRONLY | os.O_CREAT
+        with explained(path):
+            try:
+                self._fd = files.open(path, flags | os.O_DIRECT)
+                self._direct = True
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
+                self._fd = files.open(path, flags)
+                self._direct = False
+
+    def write(self, frame: memoryview, offset: int, length: int) -> None:
+        """Write the first `length` bytes of an aligned buffer; a length that is no whole block is padded."""
+        with explained(f"{self.path}, byte {offset}"):
+            if self._direct:
+                padded = -(-length // BLOCK) * BLOCK
+                frame[length:padded] = bytes(padded - length)
+                try:
+                    self._files.pwrite(self._fd, frame[:padded], offset)
+                    return
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                # It was opened so, but cannot be written so (blocks larger than ours): through the cache, then.
+                fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+                self._direct = False
+            self._files.pwrite(self._fd, frame[:length], offset)
+
+    def sync(self) -> None:
+        """Return when all that was written is on the disk."""
+        with explained(self.path):
+            self._files.fdatasync(self._fd)
+
+    def finish(self, size: int) -> None:
+        """Cut padding and reserve, and sync: only after this may the tail be read back."""
+        with explained(self.path):
+            self._files.truncate(self._fd, size)
+            self._files.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._files.close(self._fd)
+
+
+def _copy_small(source: _Source, target: _Target, reader: UncachedReader, leaf_list: LeafList) -> Copied:
+    """The same promises without threads, for a file that fits into one buffer."""
+    size, measure, frame = source.size, Measure(), aligned_buffer(-(-source.size // BLOCK) * BLOCK)
+    source.fill(frame, 0, size)
+    source.check_end()
+    measure.update(frame[:size])
+    digests = measure.finish()
+    if size:
+        target.write(frame, 0, size)
+    target.finish(size)
+    reader.drop(0, size)
+    _compare(reader, frame, 0, size, measure.leaves)
+    leaf_list.append(0, measure.leaves)
+    leaf_list.cut(len(measure.leaves))
+    source.progress(size)
+    return Copied(digests, reader.how)
+
+
+def _compare(reader: UncachedReader, frame: memoryview, offset: int, length: int, leaves: list[bytes]) -> None:
+    """Read a range of whole leaves back and compare it with what was read from the source."""
+    for place, (found, expected) in enumerate(
+        zip(leaf_hashes(reader.read_whole(frame, offset, length)), leaves, strict=True)
+    ):
+        if found != expected:
+            raise DurableError(
+                "read-back-differs",
+                "the disk gave back other bytes than were written",
+                f"{reader.path}, byte {offset + place * LEAF_SIZE}",
+                "Do not trust this disk or its memory; check both before you go on.",
+            )
+
+
+def _known_leaves(leaves: Path, count: int) -> list[bytes]:
+    known = read_leaf_list(leaves, 0, count)
+    if len(known) < count:
+        raise _stage_differs(leaves, len(known))
+    return known
+
+
+def _source_error(code: str, what: str, offset: int) -> DurableError:
+    return DurableError(code, f"the source {what}", f"source, byte {offset}", "Read the device again.")
+
+
+def _stage_differs(path: Path, leaf: int) -> DurableError:
+    what = "the staged copy is not what the leaf list says"
+    return DurableError("stage-differs", what, f"{path}, leaf {leaf}", "Copy the file from its beginning.")
+
+
+@dataclass
+class _Copy:
+    """A copy with threads: hashing, writing, and reading back what has been synced."""
+
+    source: _Source
+    target: _Target
+    reader: UncachedReader
+    leaf_list: LeafList
+    known: list[bytes]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        self.staged = min(len(self.known) * LEAF_SIZE, self.source.size)
+        self.synced = self.staged
+        self.hashing = Hashing()
+        self.pump = Pump(self.geometry.buffer, self.geometry.buffers, self.source.cancel)
+
+    def run(self) -> Copied:
+        self.hashing.join(self.pump)
+        self.pump.consume(self._write)
+        self.pump.task(self._verify)
+        self.pump.run(self._read)
+        return Copied(self.hashing.digests(self.source.size), self.reader.how)
+
+    def _read(self) -> None:
+        """What is staged already comes from there, since the digests of the whole need it; then the source."""
+        self.reader.drop(0, self.staged)
+        for offset, length in self._steps(0, self.staged):
+            self.reader.read_whole(self.pump.claim(), offset, length)
+            self.pump.put(offset, length)
+            self.source.progress(offset + length)
+        for offset, length in self._steps(self.staged, self.source.size):
+            self.source.fill(self.pump.claim(), offset, length)
+            self.pump.put(offset, length)
+            self.source.progress(offset + length)
+        self.source.check_end()
+
+    def _write(self, blocks: Iterator[Block]) -> None:
+        size = self.source.size
+        for block in blocks:
+            end = block.offset + block.data.nbytes
+            if block.offset < self.staged:
+                continue
+            self.target.write(block.frame, block.offset, block.data.nbytes)
+            if end == self._group_end(block.offset) and end < size:
+                self.target.sync()
+                self.synced = end
+                self.pump.notify()
+        self.target.finish(size)
+        self.synced = size
+        self.pump.notify()
+
+    def _verify(self) -> None:
+        """Compare each group that is on the disk; only then does the leaf list name it."""
+        leaves, frame, done = self.hashing.leaves, aligned_buffer(self.geometry.buffer), self.staged
+        self.pump.wait_until(lambda: len(leaves) >= len(self.known))
+        for leaf, known in enumerate(self.known):
+            if leaves[leaf] != known:
+                raise _stage_differs(self.target.path, leaf)
+        while done < self.source.size:
+            end = self._group_end(done)
+            self._wait_for_group(end)
+            self.reader.drop(done, end - done)
+            for offset, length in self._steps(done, end):
+                expected = leaves[offset // LEAF_SIZE : leaf_count(offset + length)]
+                _compare(self.reader, frame, offset, length, expected)
+            self.leaf_list.append(done // LEAF_SIZE, leaves[done // LEAF_SIZE : leaf_count(end)])
+            done = end
+        self.leaf_list.cut(leaf_count(self.source.size))
+
+    def _group_end(self, done: int) -> int:
+        """End of the group that begins at `done`: groups end at multiples of their size."""
+        return min((done // self.geometry.group + 1) * self.geometry.group, self.source.size)
+
+    def _wait_for_group(self, end: int) -> None:
+        self.pump.wait_until(lambda: self.synced >= end and len(self.hashing.leaves) >= leaf_count(end))
+
+    def _steps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Offset and length of the buffers of a range; all but the first begin at a multiple of their size."""
+        while first < end:
+            length = min(self.geometry.buffer - first % self.geometry.buffer, end - first)
+            yield first, length
+            first += length

@@ -1,0 +1,171 @@
+"""What is asked of a ledger's database: the logs, their trees, the facts of a record, and what is to be done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+)
+
+from dockwarden.durable.tables import NOWHERE, Prepared, entries, heads, latest, logs, nodes
+from dockwarden.evidence import merkle
+from dockwarden.evidence.checkpoints import Head
+from dockwarden.evidence.facts import PLACES, Entry, Instant, Outcome, Place
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The latest fact of a kind: its number in its log, what came of it, the version of the stage that said it (the
+    body's `version`), and how many facts up to it failed one after another."""
+
+    seq: int
+    outcome: Outcome
+    version: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage does to records, in terms of facts (design §1).
+
+    It gives facts of `kind` (about `place`) to records whose latest facts of all kinds in `needs` are done, in
+    whatever log, and of none of the kinds in `unless`. It does so where its own latest fact is missing or void; is
+    of a `version` below this one; is older than the latest fact of a kind in `after` in the same log; or has failed,
+    and `retry_after_s` has passed: seconds after the first failure, the second and so on, the last for all further
+    ones. They are counted on the monotonic clock; after a reboot what has failed is due at once.
+    """
+
+    kind: str
+    needs: Sequence[str]
+    place: Place | None = None
+    version: int = 0
+    after: Sequence[str] = ()
+    unless: Sequence[str] = ()
+    retry_after_s: Sequence[int] = (60, 600, 3600)
+
+    def __post_init__(self) -> None:
+        if not self.needs or not self.retry_after_s:
+            raise ValueError("work needs at least one kind of fact and one retry time")
+
+
+def log_size(connection: Connection, log: str) -> int:
+    """Number of entries of a log, 0 for an unknown one."""
+    return connection.execute(select(logs.c.size).where(logs.c.log == log)).scalar() or 0
+
+
+def log_root(connection: Connection, log: str, size: int | None = None) -> bytes:
+    """Root hash of a log's tree, now or when it had `size` entries; raises ValueError beyond its end."""
+    wanted = log_size(connection, log) if size is None else size
+    return merkle.root_at(tree(connection, log, wanted), wanted)
+
+
+def tree(connection: Connection, log: str, size: int) -> merkle.GetNode:
+    """The nodes of a log that has at least `size` entries; raises ValueError where it has fewer."""
+    if not 0 <= size <= log_size(connection, log):
+        raise ValueError(f"log {log} has not {size} entries")
+    return node_getter(connection, log)
+
+
+def node_getter(connection: Connection, log: str) -> merkle.GetNode:
+    """The stored nodes of a log's tree."""
+
+    def get(level: int, index: int) -> bytes:
+        value: bytes = _NODE.run(connection, log=log, level=level, place=index).scalar_one()
+        return value
+
+    return get
+
+
+def log_entries(connection: Connection, log: str, start: int, limit: int) -> list[Entry]:
+    """At most `limit` entries of a log from number `start`, in order."""
+    query = select(entries.c.envelope, entries.c.body).where(entries.c.log == log, entries.c.seq >= start)
+    return [Entry(*row) for row in connection.execute(query.order_by(entries.c.seq).limit(limit))]
+
+
+def facts_of(connection: Connection, record: str) -> list[Entry]:
+    """All entries about a record, log by log, each in its order."""
+    query = select(entries.c.envelope, entries.c.body).where(entries.c.record == record)
+    return [Entry(*row) for row in connection.execute(query.order_by(entries.c.log, entries.c.seq))]
+
+
+def latest_of(connection: Connection, record: str, log: str) -> dict[tuple[str, Place | None], Latest]:
+    """The latest fact of each kind and place that a log says of a record."""
+    columns = (latest.c.kind, latest.c.place, latest.c.seq, latest.c.outcome, latest.c.version, latest.c.attempts)
+    rows = connection.execute(select(*columns).where(latest.c.record == record, latest.c.log == log))
+    places: dict[str, Place | None] = {NOWHERE: None, **{place: place for place in PLACES}}
+    return {(kind, places[place]): Latest(*rest) for kind, place, *rest in rows}
+
+
+def keep_head(connection: Connection, head: Head, keeper: str, note: bytes) -> None:
+    """Keep a signed head under the name of who made it worth keeping, instead of that keeper's older one."""
+    connection.execute(delete(heads).where(heads.c.log == head.log, heads.c.keeper == keeper))
+    connection.execute(insert(heads).values(log=head.log, keeper=keeper, size=head.size, note=note))
+
+
+def kept_head(connection: Connection, log: str, keeper: str) -> bytes | None:
+    """The signed head of a log that is kept under a name."""
+    query = select(heads.c.note).where(heads.c.log == log, heads.c.keeper == keeper)
+    note: bytes | None = connection.execute(query).scalar()
+    return note
+
+
+def due(
+    connection: Connection, log: str, work: Work, now: Instant, since: int | None = None, limit: int = 100
+) -> list[str]:
+    """Records for which `work` is to be done now; see `Work` and `Ledger.due`."""
+    need, mine = latest.alias("need"), latest.alias("mine")
+    own = and_(
+        mine.c.record == need.c.record,
+        mine.c.kind == work.kind,
+        mine.c.place == (work.place or NOWHERE),
+        mine.c.log == log,
+    )
+    reasons = [mine.c.record.is_(None), mine.c.outcome == "void", mine.c.version < work.version]
+    reasons.append(and_(mine.c.outcome == "failed", _waited(mine, work.retry_after_s, now)))
+    if work.after:
+        newer = latest.alias("newer")
+        said = (newer.c.record == need.c.record, newer.c.kind.in_(work.after), newer.c.log == log)
+        reasons.append(exists().where(*said, newer.c.seq > mine.c.seq))
+    query = (
+        select(need.c.record)
+        .select_from(need.outerjoin(mine, own))
+        .where(need.c.kind == work.needs[0], need.c.outcome == "done", or_(*reasons))
+        .where(*(_has(need, kind) for kind in work.needs[1:]), *(~_has(need, kind) for kind in work.unless))
+        .order_by(need.c.seq, need.c.log, need.c.record)
+        .limit(limit)
+    )
+    if since is not None:
+        said = select(entries.c.record).where(entries.c.log == log, entries.c.seq >= since)
+        query = query.where(need.c.record.in_(said.where(entries.c.record.is_not(None))))
+    # A need that is met at two places gives its record twice.
+    return list(dict.fromkeys(connection.execute(query).scalars()))
+
+
+def _has(need: FromClause, kind: str) -> ColumnElement[bool]:
+    other = latest.alias()
+    return exists().where(other.c.record == need.c.record, other.c.kind == kind, other.c.outcome == "done")
+
+
+def _waited(mine: FromClause, retry_after_s: Sequence[int], now: Instant) -> ColumnElement[bool]:
+    *first, last = (1000 * seconds for seconds in retry_after_s)
+    wait = (
+        case(*((mine.c.attempts == number, ms) for number, ms in enumerate(first, 1)), else_=last) if first else last
+    )
+    return or_(mine.c.boot != now.boot, mine.c.mono + wait <= now.mono)
+
+
+_NODE = Prepared(
+    select(nodes.c.hash).where(
+        nodes.c.log == bindparam("log"), nodes.c.level == bindparam("level"), nodes.c.index == bindparam("place")
+    )
+)

@@ -1,0 +1,1150 @@
+#!/usr/bin/env python3
+"""dockwarden-verify: check a case package, a vault record or a log export without trusting who made it.
+
+One file of plain Python (3.9 and later, standard library alone) that can be handed over with the evidence. It
+follows docs/formats/ and shares no line with the programs that wrote what it checks. It reads, never writes, and
+follows no symbolic link. Whatever it is given, a broken form is a finding that names the file.
+
+Exit status: 0 consistent and signed by whom you trust; 1 findings; 2 it could not run; 3 consistent, but the
+signer is none that you named (its fingerprint is printed, to be compared with one that you got another way).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import stat
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+LEAF = 512 * 1024
+MAX_NOTE = 4 << 20
+MAX_LINE = 2 << 20
+MAX_FILES = 100_000
+MAX_FINDINGS = 1000
+MAX_RANGES = 16
+
+HEX = re.compile(r"[0-9a-f]{64}")
+RECORD = re.compile(r"[a-z2-7]{25}[aeimquy4]")
+PLACE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+LOG = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z2-7]{8}")
+UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+PATH = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+RECEIPT = re.compile(r"receipts/(station|centre|off-site)-[0-9]+\.note")
+PLACES = re.compile(r"station|centre|off-site")
+
+ZH = {
+    "changed": "内容被改动",
+    "disagrees": "相互矛盾",
+    "extra": "多余文件",
+    "malformed": "格式错误",
+    "missing": "文件缺失",
+    "signature": "签名不符",
+    "unproven": "账本未证明",
+    "unreadable": "无法读取",
+    "no-cosignature": "未经对方会签",
+    "no-key": "缺少公钥",
+    "no-receipt": "无回执",
+    "void": "已作废",
+}
+
+
+class Malformed(ValueError):
+    """Something that breaks a format or a promise; `code` says which."""
+
+    def __init__(self, text: str, code: str = "malformed") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+# --- canonical JSON (RFC 8785 without floats, integers below 2^53, at most 32 levels) -------------------------------
+
+
+def encode(value: object) -> bytes:
+    """Canonical bytes of a value."""
+    return json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Parse one canonical object; nothing else is accepted."""
+    try:
+        value = json.loads(data.decode("utf-8"), parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
+        if not isinstance(value, dict) or encode(value) != data:
+            raise Malformed("is not one object in canonical form")
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Malformed("is not canonical JSON") from error
+    return value
+
+
+def _ordered(value: object, depth: int) -> object:
+    if depth > 32:
+        raise Malformed("is nested too deeply")
+    if isinstance(value, dict):
+        return {
+            key: _ordered(value[key], depth + 1) for key in sorted(value, key=lambda key: key.encode("utf-16-be"))
+        }
+    return [_ordered(item, depth + 1) for item in value] if isinstance(value, list) else value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) >= 2**53:
+        raise Malformed("holds an integer of 2^53 or more")
+    return int(text)
+
+
+def _refuse(text: str) -> None:
+    raise Malformed("holds a number that is not an integer")
+
+
+def word(source: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    """A field of text of a given form."""
+    value = source.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise Malformed(f"has no sound {key!r}")
+    return value
+
+
+def number(source: Mapping[str, Any], key: str) -> int:
+    """A field that is an integer of 0 or more."""
+    value = source.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Malformed(f"has no sound {key!r}")
+    return value
+
+
+def items(source: Mapping[str, Any], key: str) -> list[Any]:
+    """A field that is a list."""
+    value = source.get(key)
+    if not isinstance(value, list):
+        raise Malformed(f"has no list {key!r}")
+    return value
+
+
+def table(source: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A field that is an object."""
+    value = source.get(key)
+    if not isinstance(value, dict):
+        raise Malformed(f"has no object {key!r}")
+    return value
+
+
+def unbase64(text: object) -> bytes:
+    """Bytes of base64 that prints back identically (RFC 4648 section 4)."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except ValueError:
+        data = None
+    if data is None or base64.b64encode(data).decode() != text:
+        raise Malformed("holds base64 of another form")
+    return data
+
+
+# --- SM3 (GB/T 32905-2016), for a Python whose OpenSSL lacks it; slow -----------------------------------------------
+
+
+class PlainSm3:
+    """SM3 in plain Python: about a quarter of a MB a second."""
+
+    def __init__(self) -> None:
+        self._state = bytes.fromhex("7380166f4914b2b9172442d7da8a0600a96f30bc163138aae38dee4db0fb0e4e")
+        self._rest = b""
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._size += len(data)
+        whole = self._rest + data
+        end = len(whole) - len(whole) % 64
+        for start in range(0, end, 64):
+            self._state = _sm3_block(self._state, whole[start : start + 64])
+        self._rest = whole[end:]
+
+    def hexdigest(self) -> str:
+        """Digest of all bytes taken."""
+        tail = self._rest + b"\x80" + bytes(-(len(self._rest) + 9) % 64) + struct.pack(">Q", self._size * 8)
+        state = self._state
+        for start in range(0, len(tail), 64):
+            state = _sm3_block(state, tail[start : start + 64])
+        return state.hex()
+
+
+def _turn(value: int, places: int) -> int:
+    return (value << places | value >> (32 - places)) & 0xFFFFFFFF if places else value
+
+
+def _sm3_block(state: bytes, block: bytes) -> bytes:
+    w = list(struct.unpack(">16I", block))
+    for j in range(16, 68):
+        x = w[j - 16] ^ w[j - 9] ^ _turn(w[j - 3], 15)
+        w.append(x ^ _turn(x, 15) ^ _turn(x, 23) ^ _turn(w[j - 13], 7) ^ w[j - 6])
+    before = struct.unpack(">8I", state)
+    a, b, c, d, e, f, g, h = before
+    for j in range(64):
+        ff, gg, t = (
+            (a ^ b ^ c, e ^ f ^ g, 0x79CC4519) if j < 16 else (a & b | a & c | b & c, e & f | ~e & g, 0x7A879D8A)
+        )
+        ss1 = _turn(_turn(a, 12) + e + _turn(t, j % 32) & 0xFFFFFFFF, 7)
+        one = ff + d + (ss1 ^ _turn(a, 12)) + (w[j] ^ w[j + 4]) & 0xFFFFFFFF
+        two = gg + h + ss1 + w[j] & 0xFFFFFFFF
+        a, b, c, d = one, a, _turn(b, 9), c
+        e, f, g, h = two ^ _turn(two, 9) ^ _turn(two, 17), e, _turn(f, 19), g
+    return struct.pack(">8I", *(x ^ y for x, y in zip(before, (a, b, c, d, e, f, g, h))))  # noqa: B905 (new in 3.10)
+
+
+def new_sm3() -> Any:
+    """A fresh SM3, by OpenSSL where it can."""
+    try:
+        return hashlib.new("sm3")
+    except ValueError:
+        return PlainSm3()
+
+
+# --- Ed25519 (RFC 8032), strict: canonical S and points, none of small order, no cofactor ---------------------------
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+NEUTRAL = (0, 1, 1, 0)
+
+
+def _add(p: tuple[int, int, int, int], q: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
+    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def _point(data: bytes) -> tuple[int, int, int, int] | None:
+    y, sign = int.from_bytes(data, "little") % 2**255, data[31] >> 7
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if y >= P or (x * x - square) % P or (x == 0 and sign):
+        return None
+    x = P - x if x % 2 != sign else x
+    return x, y, 1, x * y % P
+
+
+def _is_small(point: tuple[int, int, int, int]) -> bool:
+    for _ in range(3):
+        point = _add(point, point)
+    return point[0] == 0 and point[1] == point[2]
+
+
+BASE = _point((4 * pow(5, -1, P) % P).to_bytes(32, "little")) or NEUTRAL
+
+
+def ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether a signature over a message is that of a public key."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    key, s = _point(public), int.from_bytes(signature[32:], "little")
+    if key is None or s >= L or _is_small(key):
+        return False
+    k = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
+    minus = (P - key[0], key[1], 1, P - key[3])
+    steps = (NEUTRAL, BASE, minus, _add(BASE, minus))
+    found = NEUTRAL
+    for bit in range(252, -1, -1):
+        found = _add(_add(found, found), steps[(s >> bit & 1) | (k >> bit & 1) << 1])
+    scale = pow(found[2], -1, P)
+    x, y = found[0] * scale % P, found[1] * scale % P
+    return (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32] and not _is_small(found)
+
+
+# --- signed notes (C2SP signed-note, tlog-cosignature) --------------------------------------------------------------
+
+SIGNATURE_LINE = re.compile(r"— ([^\s+\x00-\x1f]{1,128}) ([A-Za-z0-9+/]+={0,2})")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A named public key; its line is `name+id+base64(01, public)`."""
+
+    name: str
+    public: bytes
+
+    def id(self, algorithm: int = 1) -> bytes:
+        """The four bytes by which signature lines name it."""
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([algorithm]) + self.public).digest()[:4]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the raw public key."""
+        return hashlib.sha256(self.public).hexdigest()
+
+
+def parse_key(line: object) -> Key:
+    """Read a key line."""
+    name, _, rest = line.partition("+") if isinstance(line, str) else ("", "", "")
+    shown, _, encoded = rest.partition("+")
+    raw = unbase64(encoded)
+    key = Key(name, raw[1:])
+    if len(raw) != 33 or raw[0] != 1 or not re.fullmatch(r"[^\s+\x00-\x1f]{1,128}", name) or shown != key.id().hex():
+        raise Malformed("holds a key line of another form")
+    point = _point(key.public)
+    if point is None or _is_small(point):
+        raise Malformed("holds a key that is no sound point")
+    return key
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note whose signatures are not yet checked: its text, and (name, key id, signature) of each line."""
+
+    text: str
+    lines: tuple[tuple[str, bytes, bytes], ...]
+
+    def signer(self, keys: Iterable[Key]) -> Key | None:
+        """Which of `keys` signed; Malformed where a line claims one of them and is wrong."""
+        found = None
+        for key in keys:
+            for name, key_id, value in self.lines:
+                if found is None and (name, key_id) == (key.name, key.id()):
+                    if not ed25519(key.public, self.text.encode(), value):
+                        raise Malformed(f"has a wrong signature of {key.name}", "signature")
+                    found = key
+        return found
+
+    def cosigners(self, keys: Iterable[Key]) -> set[str]:
+        """Names of those of `keys` that cosigned; Malformed where one is wrong."""
+        found = set()
+        for key in keys:
+            for name, key_id, value in self.lines:
+                if (name, key_id) == (key.name, key.id(4)):
+                    seconds = int.from_bytes(value[:8], "big")
+                    message = f"cosignature/v1\ntime {seconds}\n{self.text}".encode()
+                    if len(value) != 72 or seconds >= 2**63 or not ed25519(key.public, message, value[8:]):
+                        raise Malformed(f"has a wrong cosignature of {key.name}", "signature")
+                    found.add(key.name)
+        return found
+
+
+def parse_note(data: bytes) -> Note:
+    """Read a note's form."""
+    try:
+        head, gap, tail = data.decode("utf-8").rpartition("\n\n")
+    except UnicodeDecodeError as error:
+        raise Malformed("is not UTF-8") from error
+    if not gap or not head or not tail.endswith("\n") or re.search(r"[\x00-\x09\x0b-\x1f]", head):
+        raise Malformed("is not a signed note")
+    lines = [SIGNATURE_LINE.fullmatch(line) for line in tail[:-1].split("\n")]
+    if len(lines) > 32:
+        raise Malformed("has too many signatures")
+    found = [(line[1], unbase64(line[2])) for line in lines if line]
+    if len(found) != len(lines) or any(len(value) < 5 for _, value in found):
+        raise Malformed("has a signature line of another form")
+    return Note(head + "\n", tuple((name, value[:4], value[4:]) for name, value in found))
+
+
+def statement(note: Note, kind: str) -> dict[str, Any]:
+    """The object that a signed statement of this kind states."""
+    lines = note.text.split("\n")
+    if len(lines) != 3 or lines[0] != f"dockwarden/{kind}/1":
+        raise Malformed(f"is not a {kind}")
+    body = decode(lines[1].encode())
+    if number(body, "v") != 1:
+        raise Malformed("is of another version")
+    return body
+
+
+# --- Merkle trees (RFC 6962, proofs of RFC 9162) --------------------------------------------------------------------
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Hash of a leaf."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """Takes leaf hashes in order and keeps only the roots of complete subtrees."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._roots: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Take the next leaf hash."""
+        size, value = self.size, leaf
+        while size & 1:
+            value, size = node_hash(self._roots.pop(), value), size >> 1
+        self._roots.append(value)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Root of all leaves taken."""
+        if not self._roots:
+            return hashlib.sha256(b"").digest()
+        value = self._roots[-1]
+        for left in reversed(self._roots[:-1]):
+            value = node_hash(left, value)
+        return value
+
+
+def included(leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes) -> bool:
+    """Whether a proof leads from leaf number `index` to the root of `size` leaves."""
+    if not 0 <= index < size or any(len(step) != 32 for step in proof):
+        return False
+    place, last, value = index, size - 1, leaf
+    for step in proof:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            value = node_hash(step, value)
+            while place and not place & 1:
+                place, last = place >> 1, last >> 1
+        else:
+            value = node_hash(value, step)
+        place, last = place >> 1, last >> 1
+    return last == 0 and value == root
+
+
+# --- what was found -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guard:
+    """See Report.guard."""
+
+    report: Report
+    path: str
+    span: tuple[int, int] | None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Malformed):
+            self.report.find(error.code, self.path, str(error), self.span)
+        elif isinstance(error, OSError):
+            self.report.find("unreadable", self.path, error.strerror or "cannot be read", self.span)
+        elif isinstance(error, (ValueError, RecursionError)):
+            self.report.find("malformed", self.path, "is of no form that is known", self.span)
+        else:
+            return False
+        return True
+
+
+@dataclass
+class Report:
+    """Findings and notes as {code, path, range, text}, how many things of each kind were checked, and who signed."""
+
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    checked: dict[str, int] = field(default_factory=dict)
+    signer: Key | None = None
+    anchored: bool = False
+
+    def find(self, code: str, path: str, text: str, span: tuple[int, int] | None = None) -> None:
+        """Record what is wrong; `span` is (offset, length) in bytes of the file."""
+        _append(self.findings, code, path, text, span)
+
+    def note(self, code: str, path: str, text: str) -> None:
+        """Record what a reader should know although nothing is wrong."""
+        _append(self.notes, code, path, text, None)
+
+    def count(self, kind: str, number: int = 1) -> None:
+        """Count something as looked at."""
+        self.checked[kind] = self.checked.get(kind, 0) + number
+
+    def guard(self, path: str, span: tuple[int, int] | None = None) -> Guard:
+        """A `with` that turns whatever a hostile file can cause into a finding that names it."""
+        return Guard(self, path, span)
+
+    def to_object(self) -> dict[str, Any]:
+        """The report as JSON (docs/formats/package.md)."""
+        signer = self.signer and {"name": self.signer.name, "fingerprint": self.signer.fingerprint}
+        return {
+            "consistent": not self.findings,
+            "anchored": self.anchored,
+            "checked": self.checked,
+            "findings": self.findings,
+            "notes": self.notes,
+            "signer": signer,
+        }
+
+    def exit_status(self) -> int:
+        """0 consistent and anchored, 1 findings, 3 consistent only."""
+        return 1 if self.findings else 0 if self.anchored else 3
+
+
+def _append(into: list[dict[str, Any]], code: str, path: str, text: str, span: tuple[int, int] | None) -> None:
+    if len(into) < MAX_FINDINGS:
+        into.append({"code": code, "path": plain(path), "range": span and list(span), "text": plain(text)})
+    elif len(into) == MAX_FINDINGS:
+        into.append(
+            {"code": code, "path": "", "range": None, "text": f"more than {MAX_FINDINGS}; the rest is left out"}
+        )
+
+
+def plain(text: str) -> str:
+    """Text without anything that a terminal could obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+class Folder:
+    """The regular files below a folder, by path with slashes; links and everything else are findings."""
+
+    def __init__(self, root: Path, report: Report) -> None:
+        self.root = root
+        self.files: set[str] = set()
+        self.strange: set[str] = set()
+        waiting = [""]
+        while waiting and len(self.files) + len(self.strange) + len(waiting) <= MAX_FILES:
+            folder = waiting.pop()
+            with report.guard(folder or "."), os.scandir(root / folder) as found:
+                for entry in found:
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                    elif entry.is_file(follow_symlinks=False):
+                        self.files.add(path)
+                    else:
+                        self.strange.add(path)
+                        report.find("unreadable", path, "is a link or a special file")
+                    if len(self.files) + len(self.strange) + len(waiting) > MAX_FILES:
+                        report.find("extra", path, f"there are more than {MAX_FILES} files")
+                        break
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a regular file without following a link."""
+        wanted = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
+        handle = os.open(self.root / path, os.O_RDONLY | sum(getattr(os, name, 0) for name in wanted))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise Malformed("is no regular file", "unreadable")
+        return os.fdopen(handle, "rb")
+
+    def read(self, path: str) -> bytes:
+        """Bytes of a note or another small file."""
+        with self.open(path) as stream:
+            data = stream.read(MAX_NOTE + 1)
+        if len(data) > MAX_NOTE:
+            raise Malformed(f"is larger than {MAX_NOTE} bytes")
+        return data
+
+    def leaves(self, path: str, tree: Tree) -> Iterator[bytes]:
+        """The leaf hashes in a file of them, which join `tree` as they are read."""
+        with self.open(path) as stream:
+            while leaf := stream.read(32):
+                tree.add(leaf)
+                yield leaf
+
+    def lines(self, path: str) -> Iterator[tuple[int, bytes]]:
+        """Offset and bytes of each line, the newline included."""
+        offset = 0
+        with self.open(path) as stream:
+            while line := stream.readline(MAX_LINE):
+                if not line.endswith(b"\n"):
+                    raise Malformed(f"has a line without end at byte {offset}")
+                yield offset, line
+                offset += len(line)
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Size in bytes, SHA-256, SM3 and the root over leaves of 512 KiB (None where nobody has said it)."""
+
+    size: int
+    sha256: str
+    sm3: str
+    root: str | None = None
+
+
+def check_bytes(folder: Folder, path: str, wanted: Digests, leaves: str | None, report: Report) -> None:
+    """Compare a file with its digests; where it differs, its trustworthy leaf hashes give the damaged ranges."""
+    sha256, sm3, tree, listed, spans = hashlib.sha256(), new_sm3(), Tree(), Tree(), list[tuple[int, int]]()
+    listing = folder.leaves(leaves, listed) if leaves else iter(())
+    position = 0
+    with folder.open(path) as stream:
+        while piece := stream.read(min(LEAF, wanted.size - position)):
+            sha256.update(piece)
+            sm3.update(piece)
+            tree.add(leaf_hash(piece))
+            if next(listing, None) != leaf_hash(piece):
+                _add_span(spans, position, len(piece))
+            position += len(piece)
+        actual = max(position, os.fstat(stream.fileno()).st_size)
+    for _ in listing:
+        pass
+    if actual != wanted.size:
+        _add_span(spans, position, abs(wanted.size - actual))
+    known = leaves is not None and listed.root().hex() == wanted.root
+    if leaves is not None and not known:
+        report.find("disagrees", leaves, "does not give the root that the seal names")
+    wrong = [
+        name
+        for name, is_wrong in (
+            ("size", actual != wanted.size),
+            ("SHA-256", sha256.hexdigest() != wanted.sha256),
+            ("SM3", sm3.hexdigest() != wanted.sm3),
+            ("leaves root", wanted.root is not None and tree.root().hex() != wanted.root),
+        )
+        if is_wrong
+    ]
+    if wrong:
+        where = spans if known and spans else [(0, actual)] if wanted.root else [None]
+        for span in where:
+            report.find("changed", path, f"{', '.join(wrong)} of this file differ", span)
+
+
+def _add_span(spans: list[tuple[int, int]], offset: int, length: int) -> None:
+    if spans and (sum(spans[-1]) == offset or len(spans) == MAX_RANGES):
+        offset, length = spans[-1][0], offset + length - spans.pop()[0]
+    spans.append((offset, length))
+
+
+# --- whom to believe ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the person who checks knows from elsewhere: key lines, or one fingerprint, or nothing."""
+
+    keys: tuple[Key, ...] = ()
+    fingerprint: str | None = None
+
+    def knows(self, key: Key) -> bool:
+        """Whether this key is one of them."""
+        return key in self.keys or key.fingerprint == self.fingerprint
+
+    def choose(self, name: str, listed: Iterable[Key]) -> list[Key]:
+        """Keys that may speak for `name`: of the trusted ones those of that name, only else the listed ones."""
+        return [key for key in self.keys if key.name == name] or [key for key in listed if key.name == name]
+
+
+def read_trust(text: str | None) -> Trust:
+    """Read --trust: 64 hexadecimal digits (colons and spaces are dropped), or a file of key lines."""
+    if text is None:
+        return Trust()
+    digits = re.sub(r"[\s:]", "", text).lower()
+    if HEX.fullmatch(digits):
+        return Trust(fingerprint=digits)
+    with Path(text).open("rb") as stream:
+        lines = stream.read(MAX_NOTE).decode("utf-8").splitlines()
+    keys = tuple(parse_key(line.strip()) for line in lines if line.strip() and not line.startswith("#"))
+    if not keys:
+        raise Malformed("holds no key")
+    return Trust(keys)
+
+
+# --- seals, receipts, heads, facts ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What matters of a seal; `sha256` is that of the note's file."""
+
+    note: Note
+    record: str
+    log: str
+    digests: Digests
+    sha256: str
+
+    @property
+    def place(self) -> str:
+        """Name of the place that sealed."""
+        return self.log.partition(".")[0]
+
+
+def parse_seal(data: bytes) -> Seal:
+    """Read a seal's form."""
+    note = parse_note(data)
+    body = statement(note, "seal")
+    digests = table(body, "digests")
+    if number(digests, "leaf_size") != LEAF:
+        raise Malformed("has leaves of another size")
+    word(body, "sealed_at", UTC)
+    word(body, "read_back", re.compile(r"direct|dropped|none"))
+    word(table(table(body, "source"), "name"), "raw", re.compile(r"([0-9a-f]{2})+"))
+    sums = Digests(
+        number(digests, "size"),
+        word(digests, "sha256", HEX),
+        word(digests, "sm3", HEX),
+        word(digests, "leaves_root", HEX),
+    )
+    return Seal(note, word(body, "record", RECORD), word(body, "log", LOG), sums, hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class Head:
+    """A log's head and the note that holds it."""
+
+    note: Note
+    log: str
+    size: int
+    root: bytes
+
+    @property
+    def place(self) -> str:
+        """Name of the place that keeps the log."""
+        return self.log.partition(".")[0]
+
+
+def parse_head(data: bytes) -> Head:
+    """Read a head's form (C2SP tlog-checkpoint)."""
+    note = parse_note(data)
+    lines = note.text.split("\n")
+    if len(lines) != 4 or not lines[0].startswith("dockwarden/") or not LOG.fullmatch(lines[0][11:]):
+        raise Malformed("is not the head of a log of ours")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1]) or int(lines[1]) >= 2**53:
+        raise Malformed("has no sound size")
+    head = Head(note, lines[0][11:], int(lines[1]), unbase64(lines[2]))
+    if len(head.root) != 32 or (head.size == 0 and head.root != Tree().root()):
+        raise Malformed("has no sound root")
+    return head
+
+
+def parse_envelope(data: bytes) -> dict[str, Any]:
+    """Read an envelope: all its fields, and none that is unknown."""
+    source = decode(data)
+    needed = {"at", "body_sha256", "by", "kind", "log", "outcome", "seq", "v"}
+    if not needed <= set(source) <= needed | {"record", "place"} or number(source, "v") != 1:
+        raise Malformed("holds an envelope of another version")
+    at, by = table(source, "at"), table(source, "by")
+    if set(at) != {"boot", "mono", "synchronised", "utc"} or set(by) != {"how", "id", "kind"}:
+        raise Malformed("holds an envelope with unknown fields")
+    word(at, "utc", UTC), word(at, "boot", re.compile(r"[0-9a-f]{32}")), number(at, "mono")
+    word(by, "kind", re.compile(r"person|stage|device")), word(by, "how", re.compile(r"(?s).{0,128}"))
+    word(by, "id", re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))
+    word(source, "log", LOG), number(source, "seq"), word(source, "body_sha256", HEX)
+    (
+        word(source, "kind", re.compile(r"(?=.{1,64}$)[a-z]+(-[a-z]+)*")),
+        word(source, "outcome", re.compile(r"done|failed|void")),
+    )
+    if not isinstance(at["synchronised"], bool):
+        raise Malformed("has no sound 'synchronised'")
+    for key, pattern in (("record", RECORD), ("place", PLACES)):
+        if key in source:
+            word(source, key, pattern)
+    return source
+
+
+def check_signature(note: Note, name: str, keys: list[Key], path: str, report: Report, must: bool = True) -> Key | None:
+    """The key of `name` that signed. A wrong signature is a finding, and so is the lack of one that must be there."""
+    with report.guard(path):
+        signer = note.signer(key for key in keys if key.name == name)
+        if signer is None and must:
+            raise Malformed(f"is not signed by a listed key of {name}", "signature")
+        return signer
+    return None
+
+
+def check_receipt(
+    folder: Folder, path: str, seal: Seal | None, trust: Trust, keys: list[Key], report: Report
+) -> None:
+    """Check a receipt: its witness signed it, and it is about this seal and these bytes."""
+    note = parse_note(folder.read(path))
+    body = statement(note, "receipt")
+    place, witness = word(body, "place", PLACES), word(body, "witness", PLACE_NAME)
+    (
+        word(body, "method", re.compile(r"full")),
+        word(body, "at", UTC),
+        word(body, "generation", re.compile(r"[a-z0-9]{8,64}")),
+    )
+    said = Digests(
+        number(body, "size"), word(body, "sha256", HEX), word(body, "sm3", HEX), seal and seal.digests.root
+    )
+    own = trust.choose(witness, keys)
+    if not own:
+        raise Malformed(f"is signed by {witness}, whose key is not listed", "signature")
+    check_signature(note, witness, own, path, report)
+    if not path.rpartition("/")[2].startswith(f"{place}-"):
+        report.find("disagrees", path, f"is about the place {place}, which its name does not say")
+    about = (word(body, "record", RECORD), word(body, "seal_sha256", HEX), said)
+    if seal and about != (seal.record, seal.sha256, seal.digests):
+        report.find("disagrees", path, "is not about this record's seal and bytes")
+    if body.get("head") is not None:
+        head = parse_head(word(body, "head", re.compile(r"(?s).{1,8192}")).encode())
+        check_signature(head.note, head.place, trust.choose(head.place, keys), path, report)
+    report.count("receipts")
+
+
+class Facts:
+    """What the logs say of the records in question: only what the checks need is kept."""
+
+    def __init__(self, records: set[str], derivatives: Mapping[str, Digests], report: Report) -> None:
+        self.records = records
+        self.sealed: dict[tuple[str, str], tuple[str, object]] = {}
+        self.derived: dict[str, bool] = {}
+        self._derivatives = derivatives
+        self._report = report
+
+    def take(self, path: str, envelope: dict[str, Any], body: dict[str, Any] | None) -> None:
+        """Take the next fact of a log."""
+        record, kind, outcome = envelope.get("record", ""), envelope["kind"], envelope["outcome"]
+        if outcome == "void":
+            self._report.note("void", path, f"fact {envelope['seq']}: {kind} {record} is void")
+        if kind == "sealed" and envelope.get("place") == "station" and record in self.records:
+            self.sealed[record, envelope["log"]] = (outcome, body and body.get("seal_sha256"))
+        if kind == "previewed" and outcome == "done" and body and isinstance(body.get("parts"), list):
+            for part in body["parts"]:
+                where = f"records/{record}/{part.get('name')}" if isinstance(part, dict) else ""
+                if where in self._derivatives:
+                    same = part.get("sha256") == self._derivatives[where].sha256
+                    self.derived[where] = self.derived.get(where, False) or same
+
+    def check_sealed(self, seal: Seal, path: str) -> None:
+        """Look for the fact, in a log of the place that sealed, that says this very seal."""
+        found = [
+            said
+            for (record, log), said in self.sealed.items()
+            if record == seal.record and log.startswith(seal.place + ".")
+        ]
+        if ("done", seal.sha256) in found:
+            return
+        if any(outcome == "done" and sha256 not in (None, seal.sha256) for outcome, sha256 in found):
+            why = "the log speaks of another seal"
+        elif any(outcome == "void" for outcome, _ in found):
+            why = "the log calls it void"
+        else:
+            why = "no fact `sealed` with its body is in a log of this place"
+        self._report.find("unproven", path, why)
+
+
+def check_entry(
+    line: bytes, head: Head, after: int, complete: Tree | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Check a line of entries.jsonl against its log's head; returns envelope and body (None where withheld)."""
+    source = decode(line[:-1])
+    if set(source) != {"body", "envelope"} | (set() if complete else {"proof"}):
+        raise Malformed(
+            "is not an envelope, a body and a proof" if complete is None else "is not an envelope and a body"
+        )
+    text = source["envelope"]
+    if not isinstance(text, str) or len(text) > 1 << 14:
+        raise Malformed("has no envelope")
+    data = text.encode("utf-8")
+    envelope, leaf = parse_envelope(data), leaf_hash(data)
+    seq = envelope["seq"]
+    if envelope["log"] != head.log:
+        raise Malformed(f"is of the log {envelope['log']}", "disagrees")
+    if seq <= after or (complete is not None and seq != complete.size):
+        raise Malformed(f"is number {seq} at a place where that cannot be", "disagrees")
+    if complete is not None:
+        complete.add(leaf)
+    elif not included(leaf, seq, head.size, [unbase64(step) for step in items(source, "proof")], head.root):
+        raise Malformed(f"is not proven: fact {seq} does not lead to the log's head", "unproven")
+    if source["body"] is None:
+        return envelope, None
+    body = unbase64(source["body"])
+    if hashlib.sha256(body).hexdigest() != envelope["body_sha256"]:
+        raise Malformed(f"has a body that is not the one of fact {seq}", "disagrees")
+    return envelope, decode(body[16:])
+
+
+def check_log(folder: Folder, base: str, trust: Trust, keys: list[Key], facts: Facts, report: Report) -> Key | None:
+    """Check a head and the entries beside it; returns the key of the log's place that signed the head."""
+    where, entries = f"{base}head.note", f"{base}entries.jsonl"
+    for path in (where, entries):
+        if path not in folder.files:
+            report.find("missing", path, "a log has a head and entries")
+            return None
+    head = None
+    with report.guard(where):
+        head = parse_head(folder.read(where))
+    if head is None:
+        return None
+    if base and base != f"logs/{head.log}/":
+        report.find("disagrees", where, f"is the head of the log {head.log}")
+    own = trust.choose(head.place, keys)
+    signer = check_signature(head.note, head.place, own, where, report)
+    report.count("heads")
+    with report.guard(where):
+        others = [key for key in (*trust.keys, *keys) if key.name != head.place]
+        cosigners = head.note.cosigners(others)
+        report.count("cosignatures", len(cosigners))
+        if not cosigners:
+            report.note("no-cosignature", where, "nobody else has cosigned this head")
+    with report.guard(entries):
+        check_entries(folder, entries, head, facts, report, alone=not base)
+    return signer
+
+
+def check_entries(folder: Folder, path: str, head: Head, facts: Facts, report: Report, *, alone: bool) -> None:
+    """Check all lines of entries.jsonl. An export of a whole log needs no proofs: its leaves give the root."""
+    complete: Tree | None = None
+    after = -1
+    for offset, line in folder.lines(path):
+        if offset == 0 and alone and b'"proof":' not in line:
+            complete = Tree()
+        with report.guard(path, (offset, len(line))):
+            envelope, body = check_entry(line, head, after, complete)
+            after = envelope["seq"]
+            facts.take(path, envelope, body)
+            report.count("entries")
+            report.count("bodies", int(body is not None))
+    if complete is not None and (complete.size, complete.root()) != (head.size, head.root):
+        report.find("unproven", path, "its entries do not give the root that the head names")
+
+
+# --- the three things that can be checked ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What matters of a package's manifest."""
+
+    note: Note
+    centre: str
+    key_lines: list[str]
+    keys: list[Key]
+    records: list[str]
+    files: dict[str, Digests]
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest's form."""
+    note = parse_note(data)
+    body = statement(note, "package")
+    word(body, "made_at", UTC)
+    lines, records, files = items(body, "keys"), items(body, "records"), {}
+    for item in items(body, "files"):
+        if not isinstance(item, dict):
+            raise Malformed("lists something that is no file")
+        path = word(item, "path", PATH)
+        if path in files or path == "package.note":
+            raise Malformed(f"lists {path} wrongly")
+        files[path] = Digests(number(item, "size"), word(item, "sha256", HEX), word(item, "sm3", HEX))
+    if not all(isinstance(record, str) and RECORD.fullmatch(record) for record in records):
+        raise Malformed("lists something that is no record")
+    if len(set(records)) != len(records):
+        raise Malformed("lists a record twice")
+    return Manifest(
+        note, word(body, "centre", PLACE_NAME), lines, [parse_key(line) for line in lines], records, files
+    )
+
+
+def check_package(folder: Folder, trust: Trust, report: Report) -> None:
+    """Check a case package (docs/formats/package.md)."""
+    manifest = None
+    if "package.note" not in folder.files:
+        report.find("missing", "package.note", "the centre's signed list of files is not here")
+        return
+    with report.guard("package.note"):
+        manifest = parse_manifest(folder.read("package.note"))
+    if manifest is None:
+        return
+    with report.guard("package.note"):
+        report.signer = manifest.note.signer([key for key in manifest.keys if key.name == manifest.centre])
+        if report.signer is None:
+            raise Malformed(f"is not signed by the listed key of {manifest.centre}", "signature")
+        report.anchored = trust.knows(report.signer)
+    seals = check_seals(folder, manifest, trust, report)
+    check_files(folder, manifest, seals, report)
+    with report.guard("keys.txt"):
+        if (
+            "keys.txt" in folder.files
+            and folder.read("keys.txt") != "".join(f"{k}\n" for k in manifest.key_lines).encode()
+        ):
+            raise Malformed("does not list the manifest's keys", "disagrees")
+    for path in sorted(manifest.files.keys() & folder.files):
+        part = path.split("/", 2)
+        if part[0] == "records" and len(part) == 3 and RECEIPT.fullmatch(part[2]):
+            with report.guard(path):
+                check_receipt(folder, path, seals.get(part[1]), trust, manifest.keys, report)
+    facts = Facts(set(manifest.records), manifest.files, report)
+    for log in sorted({path.split("/")[1] for path in manifest.files if path.startswith("logs/")}):
+        check_log(folder, f"logs/{log}/", trust, manifest.keys, facts, report)
+    for record, seal in seals.items():
+        facts.check_sealed(seal, f"records/{record}/seal.note")
+    for path, same in facts.derived.items():
+        if not same:
+            report.find("disagrees", path, "is not the file of which the log speaks")
+
+
+def check_seals(folder: Folder, manifest: Manifest, trust: Trust, report: Report) -> dict[str, Seal]:
+    """Check that each record of a package has its files and a seal of the place that took it in."""
+    seals: dict[str, Seal] = {}
+    for path in sorted(path for path in manifest.files if path.startswith("records/")):
+        if path.split("/")[1] not in manifest.records:
+            report.find("extra", path, "belongs to no record of this package")
+    for record in manifest.records:
+        report.count("records")
+        path, original = f"records/{record}/seal.note", f"records/{record}/original"
+        if path not in manifest.files or original not in manifest.files:
+            report.find("missing", f"records/{record}", "a record has an original and a seal")
+        if not any(
+            re.fullmatch(rf"records/{record}/receipts/(centre|off-site)-\d+\.note", path) for path in manifest.files
+        ):
+            report.note("no-receipt", f"records/{record}", "no receipt of another place than the station is here")
+        if path not in folder.files:
+            continue
+        with report.guard(path):
+            seal = seals[record] = parse_seal(folder.read(path))
+            own = trust.choose(seal.place, manifest.keys)
+            if not own:
+                raise Malformed(f"is signed by {seal.place}, whose key is not listed", "signature")
+            check_signature(seal.note, seal.place, own, path, report)
+            listed, sums = manifest.files.get(original), seal.digests
+            if seal.record != record:
+                raise Malformed(f"is the seal of {seal.record}", "disagrees")
+            if listed and (listed.size, listed.sha256, listed.sm3) != (sums.size, sums.sha256, sums.sm3):
+                raise Malformed("is not about the original that the manifest lists", "disagrees")
+            report.count("seals")
+    return seals
+
+
+def check_files(folder: Folder, manifest: Manifest, seals: Mapping[str, Seal], report: Report) -> None:
+    """Compare every listed file byte by byte; name those that are missing and those that nobody listed."""
+    for path in sorted(folder.files - manifest.files.keys() - {"package.note"}):
+        report.find("extra", path, "is not listed in the manifest")
+    for path, wanted in manifest.files.items():
+        if path not in folder.files:
+            if path not in folder.strange:
+                report.find("missing", path, "is listed in the manifest")
+            continue
+        leaves, part = None, path.split("/")
+        if part[0] == "records" and part[2:] == ["original"] and part[1] in seals:
+            wanted = Digests(wanted.size, wanted.sha256, wanted.sm3, seals[part[1]].digests.root)
+            beside = f"records/{part[1]}/leaves"
+            leaves = beside if beside in folder.files else None
+            report.count("originals")
+        with report.guard(path):
+            check_bytes(folder, path, wanted, leaves, report)
+        report.count("files")
+
+
+def listed_keys(folder: Folder, report: Report) -> list[Key]:
+    """Keys in a keys.txt beside a record or a log: to compute with, not to believe."""
+    with report.guard("keys.txt"):
+        if "keys.txt" in folder.files:
+            return [parse_key(line) for line in folder.read("keys.txt").decode("utf-8").splitlines()]
+    return []
+
+
+def no_extras(folder: Folder, expected: set[str], report: Report) -> None:
+    """Name the files that do not belong here."""
+    for path in sorted(folder.files - expected - {"keys.txt"}):
+        report.find("extra", path, "does not belong here")
+
+
+def settle(signer: Key | None, name: str, note: Note, path: str, trust: Trust, report: Report) -> None:
+    """Say who signed, and whether that is somebody who is trusted."""
+    report.signer, report.anchored = signer, signer is not None and trust.knows(signer)
+    if signer is None:
+        ids = ", ".join(f"{line} {key_id.hex()}" for line, key_id, _ in note.lines)
+        report.note("no-key", path, f"the signature is NOT checked: no key of {name} is given (signed by: {ids})")
+
+
+def check_record(folder: Folder, trust: Trust, report: Report) -> None:
+    """Check a record as a vault keeps it: original, leaves, seal.note."""
+    no_extras(folder, {"original", "leaves", "seal.note"}, report)
+    for path in ("original", "seal.note"):
+        if path not in folder.files | folder.strange:
+            report.find("missing", path, "a record has an original and a seal")
+    with report.guard("seal.note"):
+        if "seal.note" not in folder.files:
+            return
+        seal = parse_seal(folder.read("seal.note"))
+        own = [key for key in trust.choose(seal.place, listed_keys(folder, report)) if key.id() in _ids(seal.note)]
+        signer = check_signature(seal.note, seal.place, own, "seal.note", report)
+        settle(signer, seal.place, seal.note, "seal.note", trust, report)
+        report.count("seals")
+        if "original" in folder.files:
+            report.count("originals")
+            with report.guard("original"):
+                check_bytes(folder, "original", seal.digests, "leaves" if "leaves" in folder.files else None, report)
+
+
+def check_export(folder: Folder, trust: Trust, report: Report) -> None:
+    """Check a log's export: head.note and entries.jsonl, whole or with proofs."""
+    no_extras(folder, {"head.note", "entries.jsonl"}, report)
+    keys = listed_keys(folder, report)
+    signer = check_log(folder, "", trust, keys, Facts(set(), {}, report), report)
+    with report.guard("head.note"):
+        if "head.note" in folder.files:
+            head = parse_head(folder.read("head.note"))
+            settle(signer, head.place, head.note, "head.note", trust, report)
+
+
+def _ids(note: Note) -> set[bytes]:
+    return {key_id for _, key_id, _ in note.lines}
+
+
+# --- command line ---------------------------------------------------------------------------------------------------
+
+
+def check(path: Path, trust: Trust) -> Report:
+    """Check whatever the folder is; raises OSError or Malformed where it is nothing that can be checked."""
+    report = Report()
+    names = {entry.name for entry in path.iterdir()}
+    folder = Folder(path, report)
+    if names & {"package.note", "records", "logs"}:
+        check_package(folder, trust, report)
+    elif names & {"seal.note", "original"}:
+        check_record(folder, trust, report)
+    elif names & {"head.note", "entries.jsonl"}:
+        check_export(folder, trust, report)
+    else:
+        raise Malformed("is neither a case package nor a vault record nor a log export")
+    return report
+
+
+def show(report: Report) -> None:
+    """Print the report for people, in Chinese and English."""
+    verdict = ("发现问题 findings", "一致 consistent")[not report.findings]
+    print(f"{verdict} · {'签名者可信 anchored' if report.anchored else '签名者未确认 signer unknown'}")
+    print(" · ".join(f"{kind} {count}" for kind, count in report.checked.items()))
+    for mark, entries in (("✗", report.findings), ("·", report.notes)):
+        for entry in entries:
+            span = entry["range"]
+            where = f" [{span[0]}, {span[0] + span[1]})" if span else ""
+            print(f"{mark} {ZH[entry['code']]} {entry['code']}  {entry['path']}{where}: {entry['text']}")
+    if report.signer:
+        print(f"签名者 signer  {report.signer.name}")
+        print(f"公钥指纹 fingerprint  {report.signer.fingerprint}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="dockwarden-verify", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("path", metavar="PATH", help="folder of a case package, a vault record or a log export")
+    parser.add_argument("--trust", metavar="FILE|FINGERPRINT", help="key lines, or the signer's fingerprint")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    where, do = options.trust, "Give a file of key lines or 64 hexadecimal digits."
+    try:
+        trust = read_trust(options.trust)
+        where, do = options.path, "Give the folder of a case package, a vault record or a log export."
+        report = check(Path(options.path), trust)
+    except (OSError, ValueError) as error:
+        what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        failure = {"code": "cannot-run", "what": plain(what), "where": plain(where), "do": do}
+        if options.json:
+            print(json.dumps(failure, ensure_ascii=False))
+        else:
+            print(f"无法核验 cannot run: {failure['where']}: {failure['what']}. {do}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(report.to_object(), ensure_ascii=False, indent=1))
+    else:
+        show(report)
+    return report.exit_status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

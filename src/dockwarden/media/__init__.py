@@ -1,0 +1,1 @@
+"""Everything that decodes footage, confined: probe, preview, contact sheet, fingerprint."""

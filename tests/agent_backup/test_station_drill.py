@@ -1,0 +1,109 @@
+"""The station's drill says of each record whether it came back as it was sealed."""
+
+import random
+from pathlib import Path
+
+import pytest
+from tests.agent_backup.station import Station
+from tests.offsite.samples import flip, repository
+
+from dockwarden.agent.backup import drill as station_drill
+from dockwarden.evidence.notes import SigningKey
+from dockwarden.offsite.errors import OffsiteError
+from dockwarden.simulators.offsite_server import OffsiteServer
+
+pytestmark = pytest.mark.system
+
+
+def some(size: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def outcomes(station: Station, record: str | None = None) -> list[str]:
+    return [entry.envelope.outcome for entry in station.said("drilled", record)]
+
+
+def test_what_is_backed_up_is_drilled_once_and_again_when_asked(station: Station) -> None:
+    items = [station.add(some(100_000, number), number) for number in range(2)]
+    first = station.backup()["snapshot"]
+    items.append(station.add(some(100_000, 7), 7))
+    second = station.backup()["snapshot"]
+    summary = station.drill(most_bytes=150_000)
+    assert summary["snapshots"] == sorted([first, second])
+    assert (summary["records"], summary["bytes"], summary["failed"]) == (3, 300_000, [])
+    entry = station.said("drilled", items[0].record)[0]
+    assert (entry.envelope.outcome, entry.envelope.place) == ("done", "off-site")
+    assert entry.body == {"repository": summary["repository"], "snapshot": first}
+    assert list(station.stores.folders.scratch.iterdir()) == []
+    assert station.drill()["snapshots"] == []
+    assert station.drill(records=[items[2].record])["snapshots"] == [second]
+    assert [len(outcomes(station, item.record)) for item in items] == [1, 1, 2]
+
+
+def test_a_record_backed_up_anew_is_drilled_anew(station: Station, server: OffsiteServer, tmp_path: Path) -> None:
+    station.add(some(1000, 1), 1)
+    station.backup()
+    station.drill()
+    station.repository = repository(tmp_path / "other", server.repository(f"{tmp_path.name}-new"))
+    station.repository.ensure()
+    assert station.drill()["snapshots"] == []
+    station.backup()
+    assert station.drill()["records"] == 1
+    assert outcomes(station) == ["done", "done"]
+
+
+def test_a_damaged_pack_fails_the_record_that_it_holds_and_no_other(station: Station, served: Path) -> None:
+    hurt = station.add(some(3_000_000, 1), 1)
+    station.backup()
+    largest = max(served.glob("data/*/*"), key=lambda path: path.stat().st_size)
+    whole = station.add(some(3_000_000, 2), 2)
+    station.backup()
+    flip(largest, 500_000)
+    summary = station.drill()
+    assert summary["records"] == 1
+    assert [(found["record"], found["code"]) for found in summary["failed"]] == [(hurt.record, "differs")]
+    assert (outcomes(station, hurt.record), outcomes(station, whole.record)) == (["failed"], ["done"])
+
+
+def test_a_snapshot_that_has_vanished_fails_its_records(station: Station, served: Path) -> None:
+    lost = station.add(some(1000, 1), 1)
+    first = station.backup()["snapshot"]
+    station.add(some(1000, 2), 2)
+    station.backup()
+    (served / "snapshots" / first).unlink()
+    summary = station.drill()
+    assert summary["records"] == 1
+    assert [(found["record"], found["code"]) for found in summary["failed"]] == [(lost.record, "not-found")]
+
+
+def test_a_byte_bent_after_the_restore_is_found(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bent = (station.add(some(1000, number), number) for number in (1, 2))
+    station.backup()
+    real = station_drill.drill
+
+    def bending(*args: object, **more: object) -> object:
+        return real(*args, **more, restored=lambda target: flip(target / bent.path / "original", 10))  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(station_drill, "drill", bending)
+    summary = station.drill()
+    assert [(found["record"], found["code"]) for found in summary["failed"]] == [(bent.record, "differs")]
+    assert (outcomes(station, good.record), outcomes(station, bent.record)) == (["done"], ["failed"])
+
+
+def test_a_log_that_does_not_verify_fails_all_that_rests_on_it(station: Station) -> None:
+    """The key that signed the head is not the one that is known."""
+    station.add(some(1000, 1), 1)
+    station.backup()
+    summary = station.drill(SigningKey.generate("st-01"))
+    assert {found["code"] for found in summary["failed"]} == {"head", "seal"}
+    assert summary["records"] == 0
+
+
+def test_a_server_that_is_down_says_nothing_of_any_record(station: Station, tmp_path: Path) -> None:
+    station.add(some(1000, 1), 1)
+    station.backup()
+    station.repository = repository(tmp_path / "down", "rest:http://127.0.0.1:1/r/")
+    with pytest.raises(OffsiteError) as raised:
+        station.drill()
+    assert raised.value.code == "unreachable"
+    assert outcomes(station) == []

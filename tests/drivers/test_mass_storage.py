@@ -1,0 +1,347 @@
+"""A mounted device: everything on it is listed or said to be unlisted, and what is read is what was listed."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.agent.drivers import reading
+from dockwarden.agent.drivers.mass_storage import MassStorage, look, recognise
+from dockwarden.agent.drivers.profiles import Profile, load
+from dockwarden.agent.drivers.source import SourceError, SourceInfo
+from dockwarden.simulators import hostile
+
+PROFILES = load().profiles
+DATA = bytes(range(256)) * 4096
+
+
+def device(root: Path, serial: str | None = "S1") -> MassStorage:
+    return recognise(root, PROFILES, model="X3", serial=serial, volume="card")
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    root = tmp_path / "card"
+    (root / "DCIM").mkdir(parents=True)
+    (root / "DCIM" / "a.mp4").write_bytes(DATA)
+    return root
+
+
+@pytest.fixture
+def docked(card: Path) -> Iterator[MassStorage]:
+    with closing(device(card)) as opened:
+        yield opened
+
+
+def read_all(docked: MassStorage, source: SourceInfo, uncached: bool, step: int = 300_000) -> bytes:
+    with closing(docked.open(source, uncached)) as reader:
+        return b"".join(reader.read(offset, step) for offset in range(0, source.size + 1, step))
+
+
+def code_of(docked: MassStorage, source: SourceInfo, uncached: bool = False) -> str:
+    with pytest.raises(SourceError) as caught:
+        read_all(docked, source, uncached)
+    return str(caught.value.code)
+
+
+def test_every_file_is_a_source_also_hidden_empty_and_absurd_ones(tmp_path: Path) -> None:
+    root = tmp_path / "card"
+    root.mkdir()
+    contents = {raw: bytes([index]) * index for index, raw in enumerate(hostile.NAMES)}
+    contents |= dict.fromkeys(hostile.EMPTY, b"")
+    for raw, data in contents.items():
+        hostile.write(root, raw, data)
+    with closing(device(root)) as opened:
+        found = opened.sources()
+        assert [source.name.raw for source in found] == sorted(contents)
+        assert opened.unlisted() == []
+        for source in found:
+            for uncached in (False, True):
+                assert read_all(opened, source, uncached) == contents[source.name.raw]
+
+
+def test_links_pipes_and_what_lies_too_deep_are_unlisted_with_a_reason(card: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "outside"
+    secret.write_bytes(b"not the card's")
+    names = hostile.tricks(card, secret)
+    with closing(device(card)) as opened:
+        assert [source.name.raw for source in opened.sources()] == [b"DCIM/a.mp4"]
+        reasons = {item.name.raw: item.reason for item in opened.unlisted()}
+    assert all("symbolic link" in reasons[raw] or "pipe" in reasons[raw] for raw in names)
+    assert [reason for raw, reason in reasons.items() if raw not in names] == ["lies more than 24 folders deep"]
+
+
+def test_a_link_that_takes_a_files_place_or_its_folders_is_not_followed(card: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.copy2(card / "DCIM" / "a.mp4", outside / "a.mp4")
+    with closing(device(card)) as opened:
+        (source,) = opened.sources()
+        (card / "DCIM").rename(card / "moved")
+        (card / "DCIM").symlink_to(outside)
+        assert code_of(opened, source) in ("vanished", "changed")
+        (card / "DCIM").unlink()
+        (card / "moved").rename(card / "DCIM")
+        (card / "DCIM" / "a.mp4").unlink()
+        (card / "DCIM" / "a.mp4").symlink_to(outside / "a.mp4")
+        assert code_of(opened, source) == "changed"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"../outside", b"DCIM/../../outside", b"/etc/passwd", b"DCIM//a.mp4", b"", b"DCIM/."]
+)
+def test_no_name_leads_out_of_the_card(docked: MassStorage, raw: bytes) -> None:
+    (listed,) = docked.sources()
+    forged = SourceInfo(listed.volume, type(listed.name)("x", raw, "utf-8"), listed.size, listed.modified_raw)
+    with pytest.raises(SourceError) as caught:
+        docked.open(forged, False)
+    assert caught.value.code == "vanished"
+
+
+def test_more_files_than_the_limit_and_names_longer_than_a_seal_holds_are_unlisted(card: Path) -> None:
+    hostile.write(card, b"/".join([b"n" * 250] * 9), b"x")
+    for index in range(5):
+        hostile.write(card, b"f%d" % index, b"x")
+    few = PROFILES[1].model_dump() | {"limits": {"files": 3}}
+    profile = Profile.model_validate(few)
+    with closing(MassStorage(card, device(card).info, "card", profile)) as opened:
+        assert len(opened.sources()) == 3
+        assert "more than 3 files" in opened.unlisted()[-1].reason
+    with closing(device(card)) as opened:
+        opened.sources()
+        (item,) = opened.unlisted()
+        assert item.reason == "its path is longer than 2048 bytes"
+        assert len(item.name.raw) == 2048
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_cannot_be_read_is_unlisted(card: Path) -> None:
+    (card / "closed").mkdir(mode=0)
+    with closing(device(card)) as opened:
+        opened.sources()
+        (item,) = opened.unlisted()
+    assert item.name.raw == b"closed"
+
+
+def test_volume_size_and_raw_time_are_listed_as_the_card_has_them(card: Path) -> None:
+    os.utime(card / "DCIM" / "a.mp4", ns=(0, 1_795_550_000_999_999_999))
+    with closing(device(card)) as opened:
+        (source,) = opened.sources()
+    assert (source.volume, source.size, source.modified_raw) == ("card", len(DATA), 1_795_550_000)
+
+
+def test_marks_come_from_the_name_the_folder_and_the_read_only_bit(tmp_path: Path) -> None:
+    root, day = tmp_path / "card", "DCIM/20261124"
+    names = {
+        f"{day}/DCAM_Z1_65_20261124_091500_IMP.mp4": {"important"},
+        f"{day}/DCAM_Z1_65_20261124_092500.mp4": set(),
+        f"{day}/DCAM_Z1_65_20261124_093500.mp4": {"important"},
+        "IMP/x.mp4": {"important"},
+        "LOG/20261124.txt": {"log"},
+        "GPS/DCAM_Z1_65_20261124_092500.txt": {"position"},
+    }
+    for name in names:
+        hostile.write(root, name.encode(), b"x")
+    (root / day / "DCAM_Z1_65_20261124_093500.mp4").chmod(0o444)
+    with closing(device(root)) as opened:
+        assert opened.info.profile == "dcam"
+        assert {source.name.text: set(source.marks) for source in opened.sources()} == names
+
+
+@pytest.mark.parametrize("uncached", [False, True])
+def test_any_range_can_be_read_and_nothing_behind_the_listed_size(docked: MassStorage, uncached: bool) -> None:
+    (source,) = docked.sources()
+    with closing(docked.open(source, uncached)) as reader:
+        for offset, length in ((0, 10), (1, 4096), (511, 524_288), (len(DATA) - 3, 100), (len(DATA), 1)):
+            assert reader.read(offset, length) == DATA[offset : offset + length]
+    assert read_all(docked, source, uncached) == DATA
+
+
+@pytest.mark.parametrize("uncached", [False, True])
+def test_a_file_that_grew_shrank_changed_or_vanished_since_it_was_listed_is_not_opened(
+    card: Path, docked: MassStorage, uncached: bool
+) -> None:
+    path = card / "DCIM" / "a.mp4"
+    for change, code in ((DATA + b"x", "grew"), (DATA[:-1], "shrank"), (DATA[::-1], "changed")):
+        path.write_bytes(DATA)
+        (source,) = docked.sources()
+        path.write_bytes(change)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 5_000_000_000))
+        assert code_of(docked, source, uncached) == code
+    (source,) = docked.sources()
+    path.unlink()
+    assert code_of(docked, source, uncached) == "vanished"
+
+
+@pytest.mark.parametrize("uncached", [False, True])
+@pytest.mark.parametrize("code", ["grew", "shrank", "changed", "vanished"])
+def test_what_happens_to_a_file_while_it_is_read_is_noticed_at_its_end(
+    card: Path, docked: MassStorage, uncached: bool, code: str
+) -> None:
+    path = card / "DCIM" / "a.mp4"
+    (source,) = docked.sources()
+    with closing(docked.open(source, uncached)) as reader:
+        assert reader.read(0, 1000) == DATA[:1000]
+        if code == "grew":
+            with path.open("ab") as file:
+                file.write(b"more")
+        elif code == "shrank":
+            os.truncate(path, 5000)
+        elif code == "vanished":
+            path.unlink()
+        else:
+            copy = card / "DCIM" / "b.mp4"
+            shutil.copy2(path, copy)
+            copy.replace(path)
+        with pytest.raises(SourceError) as caught:
+            reader.read(1000, source.size)
+        assert caught.value.code == code
+
+
+def test_a_file_with_another_time_in_the_same_second_is_noticed_by_who_listed_it(card: Path) -> None:
+    path = card / "DCIM" / "a.mp4"
+    os.utime(path, ns=(0, 1_795_550_000_000_000_000))
+    with closing(device(card)) as opened:
+        (source,) = opened.sources()
+        os.utime(path, ns=(0, 1_795_550_000_500_000_000))
+        assert code_of(opened, source) == "changed"
+
+
+def test_a_card_that_is_gone_is_unplugged(card: Path, docked: MassStorage) -> None:
+    (source,) = docked.sources()
+    shutil.rmtree(card)
+    for call in (docked.sources, docked.unlisted):
+        with pytest.raises(SourceError) as caught:
+            call()
+        assert caught.value.code == "unplugged"
+    assert code_of(docked, source) == "unplugged"
+    with pytest.raises(SourceError):
+        device(card)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.EIO, "unreadable"), (errno.ENODEV, "unplugged"), (errno.ESTALE, "unplugged"), (errno.ENOENT, "vanished")],
+)
+def test_errors_of_the_kernel_become_errors_of_the_source(card: Path, number: int, code: str) -> None:
+    root = os.open(card, os.O_RDONLY)
+    try:
+        error = reading.broken(OSError(number, "x"), root, "device X", 4096, 100)
+    finally:
+        os.close(root)
+    assert error.code == code
+    assert (error.offset, error.length) == ((4096, 100) if code == "unreadable" else (None, None))
+
+
+def test_a_reading_that_ends_early_without_an_error_is_a_range_that_cannot_be_read(
+    docked: MassStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = docked.sources()
+    with closing(docked.open(source, False)) as reader:
+        whole = os.pread
+        monkeypatch.setattr(
+            os, "pread", lambda fd, length, offset: whole(fd, min(length, max(0, 9 - offset)), offset)
+        )
+        with pytest.raises(SourceError) as caught:
+            reader.read(0, 100)
+    assert (caught.value.code, caught.value.offset, caught.value.length) == ("unreadable", 9, 91)
+
+
+def test_the_second_reading_comes_past_the_cache_or_says_that_it_does_not(docked: MassStorage) -> None:
+    (source,) = docked.sources()
+    with closing(docked.open(source, False)) as reader:
+        reader.read(0, source.size)
+        assert reader.how == "none"
+    with closing(docked.open(source, True)) as reader:
+        reader.read(0, source.size)
+        assert reader.how in ("direct", "dropped", "none")
+
+
+def test_closing_twice_closes_nothing_else(docked: MassStorage, card: Path) -> None:
+    (source,) = docked.sources()
+    reader = docked.open(source, True)
+    reader.close()
+    other = os.open(card, os.O_RDONLY)
+    reader.close()
+    os.close(other)
+
+
+def test_no_descriptor_is_left_open(card: Path) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    opened = device(card)
+    (source,) = opened.sources()
+    for uncached in (False, True):
+        opened.open(source, uncached).close()
+    (card / "DCIM" / "a.mp4").unlink()
+    with pytest.raises(SourceError):
+        opened.open(source, True)
+    opened.close()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_the_newest_file_is_a_lower_bound_of_the_clock(card: Path) -> None:
+    os.utime(card / "DCIM" / "a.mp4", (0, 1_795_550_000))
+    with closing(device(card)) as opened:
+        reading = opened.clock()
+    assert reading is not None
+    assert (reading.device_ms, reading.uncertainty_ms, reading.method) == (1_795_550_000_000, None, "newest-file")
+
+
+def test_an_empty_card_has_no_sources_and_no_clock(tmp_path: Path) -> None:
+    with closing(device(tmp_path, None)) as opened:
+        assert (opened.sources(), opened.unlisted(), opened.clock()) == ([], [], None)
+        assert opened.info.key == "X3-volume-card"
+
+
+def test_what_can_be_seen_before_a_profile_is_chosen_is_two_levels_of_folders(card: Path) -> None:
+    (card / "DCIM" / "20261124" / "deep").mkdir(parents=True)
+    (card / "link").symlink_to("/")
+    assert look(card).folders == {"DCIM", "DCIM/20261124"}
+
+
+@given(
+    st.sets(
+        st.binary(min_size=1, max_size=40).filter(lambda name: not set(name) & {0, 47} and name not in (b".", b".."))
+    )
+)
+def test_any_names_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, names: set[bytes]) -> None:
+    root = tmp_path_factory.mktemp("card")
+    for name in names:
+        (root / os.fsdecode(name)).write_bytes(name)
+    with closing(device(root)) as opened:
+        found = opened.sources()
+        assert [source.name.raw for source in found] == sorted(names)
+        for source in found:
+            assert read_all(opened, source, False) == source.name.raw
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+@pytest.mark.system
+def test_a_read_only_fat_card_on_a_loop_device_is_read_past_the_cache(tmp_path: Path) -> None:
+    if not shutil.which("mkfs.vfat"):
+        pytest.skip("no mkfs.vfat here")
+    image, mount = tmp_path / "fat.img", tmp_path / "mnt"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.vfat", "-F", "32", str(image)], check=True, capture_output=True)
+    options = "loop,tz=UTC,iocharset=utf8"
+    if subprocess.run(["mount", "-o", options, str(image), str(mount)], check=False, capture_output=True).returncode:
+        pytest.skip("this machine mounts no FAT")
+    try:
+        (mount / "a.mp4").write_bytes(DATA)
+        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+        with closing(device(mount)) as opened:
+            (source,) = opened.sources()
+            with closing(opened.open(source, True)) as reader:
+                assert reader.read(0, source.size) == DATA
+                assert reader.how in ("direct", "dropped")
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
