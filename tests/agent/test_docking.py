@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.agent.conftest import folder_device
+from tests.agent.cards import folder_device
 from dockwarden.agent import vault
 from dockwarden.agent.bays import Progress
 from dockwarden.agent.drivers.source import Device

@@ -10,6 +10,7 @@ from dockwarden.agent.backup.drill import run_drill
 from dockwarden.agent.backup.nightly import run_backup
 from dockwarden.agent.stores import Stores, open_stores
 from dockwarden.durable.files import OsFiles
+from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import Entry
 from dockwarden.evidence.notes import SigningKey
 from dockwarden.offsite.proof import Expected
@@ -29,7 +30,7 @@ class Station:
         item = write_record(self.stores.folders.root, data, number)
         by, ledger = self.stores.by("intake"), self.stores.ledger
         digests = item.digests
-        body = {
+        body: Object = {
             "leaves_root": digests.leaves_root,
             "seal_sha256": item.seal_sha256,
             "session": "a" * 26,

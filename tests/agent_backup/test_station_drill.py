@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent_backup.station import Station
@@ -9,6 +10,7 @@ from tests.offsite.samples import flip, repository
 
 from dockwarden.agent.backup import drill as station_drill
 from dockwarden.evidence.notes import SigningKey
+from dockwarden.offsite.drill import Drilled, drill
 from dockwarden.offsite.errors import OffsiteError
 from dockwarden.simulators.offsite_server import OffsiteServer
 
@@ -79,10 +81,9 @@ def test_a_snapshot_that_has_vanished_fails_its_records(station: Station, served
 def test_a_byte_bent_after_the_restore_is_found(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bent = (station.add(some(1000, number), number) for number in (1, 2))
     station.backup()
-    real = station_drill.drill
 
-    def bending(*args: object, **more: object) -> object:
-        return real(*args, **more, restored=lambda target: flip(target / bent.path / "original", 10))  # type: ignore[arg-type]  # passed on
+    def bending(*args: Any, **more: Any) -> list[Drilled]:
+        return drill(*args, **more, restored=lambda target: flip(target / bent.path / "original", 10))
 
     monkeypatch.setattr(station_drill, "drill", bending)
     summary = station.drill()

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from disks import MIB, FaultyFiles, Killed, LyingFiles, small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.durable.disks import MIB, FaultyFiles, Killed, LyingFiles, small_disk
 
 from dockwarden.durable import files, leaflist
 from dockwarden.durable.copying import Copied, Geometry, copy_in_one_pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ledger import LOG, OTHER_LOG, RECORDS, Clock, Said
+from tests.durable.test_ledger import LOG, OTHER_LOG, RECORDS, Clock, Said
 
 from dockwarden.durable.files import OsFiles
 from dockwarden.durable.ledger import Ledger

@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from disks import FaultyFiles, Killed
+from tests.durable.disks import FaultyFiles, Killed
 
 from dockwarden.durable import files
 from dockwarden.durable.files import DurableError, OsFiles

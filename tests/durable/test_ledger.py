@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from disks import FaultyFiles, Killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
+from tests.durable.disks import FaultyFiles, Killed
 
 from dockwarden.durable import ledger, queries, tables
 from dockwarden.durable.files import DurableError, OsFiles

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from disks import LyingFiles
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.durable.disks import LyingFiles
 
 from dockwarden.durable import readback
 from dockwarden.durable.files import BLOCK, DurableError, OsFiles

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from disks import FaultyFiles, Killed
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.durable.disks import FaultyFiles, Killed
 
 from dockwarden.durable import staging
 from dockwarden.durable.files import DurableError, OsFiles

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -38,7 +39,7 @@ PLACE_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LOG = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z2-7]{8}")
 UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 PATH = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
-RECEIPT = re.compile(r"receipts/(station|centre|off-site)-[0-9]+\.note")
+RECEIPT = re.compile(r"records/[^/]+/receipts/(station|centre|off-site)-[0-9]+\.note")
 PLACES = re.compile(r"station|centre|off-site")
 
 ZH = {
@@ -472,7 +473,7 @@ class Report:
         """The report as JSON (docs/formats/package.md)."""
         signer = self.signer and {"name": self.signer.name, "fingerprint": self.signer.fingerprint}
         return {
-            "consistent": not self.findings,
+            "consistent": self.consistent,
             "anchored": self.anchored,
             "checked": self.checked,
             "findings": self.findings,
@@ -480,6 +481,12 @@ class Report:
             "signer": signer,
         }
 
+    @property
+    def consistent(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    @property
     def exit_status(self) -> int:
         """0 consistent and anchored, 1 findings, 3 consistent only."""
         return 1 if self.findings else 0 if self.anchored else 3
@@ -570,42 +577,43 @@ class Digests:
     sm3: str
     root: str | None = None
 
+    def all(self) -> tuple[int, str, str, str | None]:
+        """The four, in order."""
+        return self.size, self.sha256, self.sm3, self.root
 
-def check_bytes(folder: Folder, path: str, wanted: Digests, leaves: str | None, report: Report) -> None:
-    """Compare a file with its digests; where it differs, its trustworthy leaf hashes give the damaged ranges."""
-    sha256, sm3, tree, listed, spans = hashlib.sha256(), new_sm3(), Tree(), Tree(), list[tuple[int, int]]()
-    listing = folder.leaves(leaves, listed) if leaves else iter(())
+
+def check_bytes(folder: Folder, path: str, wanted: Digests, leaves: str, report: Report) -> None:
+    """Compare a file with its digests. Where an original differs, its leaf hashes give the damaged ranges, provided
+    that they themselves lead to the root that the seal names."""
+    sha256, sm3, tree, listed = hashlib.sha256(), new_sm3(), Tree(), Tree()
+    spans: list[tuple[int, int]] = []
+    listing = folder.leaves(leaves, listed) if leaves in folder.files else iter(())
     position = 0
-    with folder.open(path) as stream:
-        while piece := stream.read(min(LEAF, wanted.size - position)):
-            sha256.update(piece)
-            sm3.update(piece)
-            tree.add(leaf_hash(piece))
-            if next(listing, None) != leaf_hash(piece):
-                _add_span(spans, position, len(piece))
-            position += len(piece)
-        actual = max(position, os.fstat(stream.fileno()).st_size)
-    for _ in listing:
-        pass
-    if actual != wanted.size:
-        _add_span(spans, position, abs(wanted.size - actual))
-    known = leaves is not None and listed.root().hex() == wanted.root
-    if leaves is not None and not known:
-        report.find("disagrees", leaves, "does not give the root that the seal names")
-    wrong = [
-        name
-        for name, is_wrong in (
-            ("size", actual != wanted.size),
-            ("SHA-256", sha256.hexdigest() != wanted.sha256),
-            ("SM3", sm3.hexdigest() != wanted.sm3),
-            ("leaves root", wanted.root is not None and tree.root().hex() != wanted.root),
-        )
-        if is_wrong
-    ]
-    if wrong:
-        where = spans if known and spans else [(0, actual)] if wanted.root else [None]
-        for span in where:
-            report.find("changed", path, f"{', '.join(wrong)} of this file differ", span)
+    with report.guard(path):
+        with folder.open(path) as stream:
+            while piece := stream.read(min(LEAF, wanted.size - position)):
+                leaf = leaf_hash(piece)
+                sha256.update(piece)
+                sm3.update(piece)
+                tree.add(leaf)
+                if next(listing, None) != leaf:
+                    _add_span(spans, position, len(piece))
+                position += len(piece)
+            actual = os.fstat(stream.fileno()).st_size
+        if actual != wanted.size:
+            _add_span(spans, position, abs(wanted.size - actual))
+        found = (actual, sha256.hexdigest(), sm3.hexdigest(), tree.root().hex() if wanted.root else None)
+        names = zip(("size", "SHA-256", "SM3", "leaves root"), found, wanted.all())  # noqa: B905 (new in 3.10)
+        wrong = [name for name, is_so, should in names if is_so != should]
+        for _ in listing:
+            pass
+        known = listed.root().hex() == wanted.root
+        if leaves in folder.files and not known:
+            report.find("disagrees", leaves, "does not give the root that the seal names")
+        if wrong:
+            where = spans if known and spans else [(0, actual)]
+            for span in where if wanted.root else [None]:
+                report.find("changed", path, f"other bytes than were promised: {', '.join(wrong)} differ", span)
 
 
 def _add_span(spans: list[tuple[int, int]], offset: int, length: int) -> None:
@@ -628,9 +636,10 @@ class Trust:
         """Whether this key is one of them."""
         return key in self.keys or key.fingerprint == self.fingerprint
 
-    def choose(self, name: str, listed: Iterable[Key]) -> list[Key]:
-        """Keys that may speak for `name`: of the trusted ones those of that name, only else the listed ones."""
-        return [key for key in self.keys if key.name == name] or [key for key in listed if key.name == name]
+    def with_listed(self, listed: Iterable[Key]) -> list[Key]:
+        """Keys to compute with: a name that is trusted speaks with its trusted keys alone, others as listed."""
+        names = {key.name for key in self.keys}
+        return [*self.keys, *(key for key in listed if key.name not in names)]
 
 
 def read_trust(text: str | None) -> Trust:
@@ -641,7 +650,7 @@ def read_trust(text: str | None) -> Trust:
     if HEX.fullmatch(digits):
         return Trust(fingerprint=digits)
     with Path(text).open("rb") as stream:
-        lines = stream.read(MAX_NOTE).decode("utf-8").splitlines()
+        lines = stream.read(MAX_NOTE).decode().splitlines()
     keys = tuple(parse_key(line.strip()) for line in lines if line.strip() and not line.startswith("#"))
     if not keys:
         raise Malformed("holds no key")
@@ -649,6 +658,16 @@ def read_trust(text: str | None) -> Trust:
 
 
 # --- seals, receipts, heads, facts ----------------------------------------------------------------------------------
+
+
+def place_of(log: str) -> str:
+    """Name of the place that keeps a log."""
+    return log.partition(".")[0]
+
+
+def sums(source: Mapping[str, Any]) -> tuple[int, str, str]:
+    """Size, SHA-256 and SM3 of a file."""
+    return number(source, "size"), word(source, "sha256", HEX), word(source, "sm3", HEX)
 
 
 @dataclass(frozen=True)
@@ -664,7 +683,7 @@ class Seal:
     @property
     def place(self) -> str:
         """Name of the place that sealed."""
-        return self.log.partition(".")[0]
+        return place_of(self.log)
 
 
 def parse_seal(data: bytes) -> Seal:
@@ -677,13 +696,8 @@ def parse_seal(data: bytes) -> Seal:
     word(body, "sealed_at", UTC)
     word(body, "read_back", re.compile(r"direct|dropped|none"))
     word(table(table(body, "source"), "name"), "raw", re.compile(r"([0-9a-f]{2})+"))
-    sums = Digests(
-        number(digests, "size"),
-        word(digests, "sha256", HEX),
-        word(digests, "sm3", HEX),
-        word(digests, "leaves_root", HEX),
-    )
-    return Seal(note, word(body, "record", RECORD), word(body, "log", LOG), sums, hashlib.sha256(data).hexdigest())
+    own = Digests(*sums(digests), word(digests, "leaves_root", HEX))
+    return Seal(note, word(body, "record", RECORD), word(body, "log", LOG), own, hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -698,7 +712,7 @@ class Head:
     @property
     def place(self) -> str:
         """Name of the place that keeps the log."""
-        return self.log.partition(".")[0]
+        return place_of(self.log)
 
 
 def parse_head(data: bytes) -> Head:
@@ -740,7 +754,9 @@ def parse_envelope(data: bytes) -> dict[str, Any]:
     return source
 
 
-def check_signature(note: Note, name: str, keys: list[Key], path: str, report: Report, must: bool = True) -> Key | None:
+def check_signature(
+    note: Note, name: str, keys: list[Key], path: str, report: Report, must: bool = True
+) -> Key | None:
     """The key of `name` that signed. A wrong signature is a finding, and so is the lack of one that must be there."""
     with report.guard(path):
         signer = note.signer(key for key in keys if key.name == name)
@@ -750,101 +766,88 @@ def check_signature(note: Note, name: str, keys: list[Key], path: str, report: R
     return None
 
 
-def check_receipt(
-    folder: Folder, path: str, seal: Seal | None, trust: Trust, keys: list[Key], report: Report
-) -> None:
+def check_receipt(folder: Folder, path: str, seal: Seal | None, keys: list[Key], report: Report) -> None:
     """Check a receipt: its witness signed it, and it is about this seal and these bytes."""
+    report.count("receipts")
     note = parse_note(folder.read(path))
     body = statement(note, "receipt")
-    place, witness = word(body, "place", PLACES), word(body, "witness", PLACE_NAME)
-    (
-        word(body, "method", re.compile(r"full")),
-        word(body, "at", UTC),
-        word(body, "generation", re.compile(r"[a-z0-9]{8,64}")),
-    )
-    said = Digests(
-        number(body, "size"), word(body, "sha256", HEX), word(body, "sm3", HEX), seal and seal.digests.root
-    )
-    own = trust.choose(witness, keys)
-    if not own:
-        raise Malformed(f"is signed by {witness}, whose key is not listed", "signature")
-    check_signature(note, witness, own, path, report)
+    place = word(body, "place", PLACES)
+    word(body, "method", re.compile(r"full"))
+    word(body, "at", UTC)
+    word(body, "generation", re.compile(r"[a-z0-9]{8,64}"))
+    about = (word(body, "record", RECORD), word(body, "seal_sha256", HEX), *sums(body))
+    check_signature(note, word(body, "witness", PLACE_NAME), keys, path, report)
     if not path.rpartition("/")[2].startswith(f"{place}-"):
-        report.find("disagrees", path, f"is about the place {place}, which its name does not say")
-    about = (word(body, "record", RECORD), word(body, "seal_sha256", HEX), said)
-    if seal and about != (seal.record, seal.sha256, seal.digests):
-        report.find("disagrees", path, "is not about this record's seal and bytes")
+        raise Malformed(f"is about the place {place}, which its name does not say", "disagrees")
+    if seal and about != (seal.record, seal.sha256, seal.digests.size, seal.digests.sha256, seal.digests.sm3):
+        raise Malformed("is not about this record's seal and bytes", "disagrees")
     if body.get("head") is not None:
         head = parse_head(word(body, "head", re.compile(r"(?s).{1,8192}")).encode())
-        check_signature(head.note, head.place, trust.choose(head.place, keys), path, report)
-    report.count("receipts")
+        check_signature(head.note, head.place, keys, path, report)
 
 
 class Facts:
-    """What the logs say of the records in question: only what the checks need is kept."""
+    """What logs say of the records in question: only what the checks need is kept."""
 
-    def __init__(self, records: set[str], derivatives: Mapping[str, Digests], report: Report) -> None:
-        self.records = records
-        self.sealed: dict[tuple[str, str], tuple[str, object]] = {}
-        self.derived: dict[str, bool] = {}
-        self._derivatives = derivatives
+    def __init__(self, records: Iterable[str], files: Mapping[str, Digests], report: Report) -> None:
+        self._records = set(records)
+        self._files = files
         self._report = report
+        self._sealed: dict[tuple[str, str], tuple[str, object]] = {}
+        self._previews: dict[str, bool] = {}
 
     def take(self, path: str, envelope: dict[str, Any], body: dict[str, Any] | None) -> None:
         """Take the next fact of a log."""
         record, kind, outcome = envelope.get("record", ""), envelope["kind"], envelope["outcome"]
         if outcome == "void":
             self._report.note("void", path, f"fact {envelope['seq']}: {kind} {record} is void")
-        if kind == "sealed" and envelope.get("place") == "station" and record in self.records:
-            self.sealed[record, envelope["log"]] = (outcome, body and body.get("seal_sha256"))
+        if kind == "sealed" and envelope.get("place") == "station" and record in self._records:
+            self._sealed[record, envelope["log"]] = (outcome, body and body.get("seal_sha256"))
         if kind == "previewed" and outcome == "done" and body and isinstance(body.get("parts"), list):
             for part in body["parts"]:
                 where = f"records/{record}/{part.get('name')}" if isinstance(part, dict) else ""
-                if where in self._derivatives:
-                    same = part.get("sha256") == self._derivatives[where].sha256
-                    self.derived[where] = self.derived.get(where, False) or same
+                if where in self._files:
+                    same = part.get("sha256") == self._files[where].sha256
+                    self._previews[where] = self._previews.get(where, False) or same
 
-    def check_sealed(self, seal: Seal, path: str) -> None:
-        """Look for the fact, in a log of the place that sealed, that says this very seal."""
-        found = [
+    def check_seal(self, seal: Seal, path: str) -> None:
+        """Look for the latest `sealed` in a log of the place that sealed: it must say this very seal."""
+        own = [
             said
-            for (record, log), said in self.sealed.items()
-            if record == seal.record and log.startswith(seal.place + ".")
+            for (record, log), said in self._sealed.items()
+            if (record, place_of(log)) == (seal.record, seal.place)
         ]
-        if ("done", seal.sha256) in found:
+        if ("done", seal.sha256) in own:
             return
-        if any(outcome == "done" and sha256 not in (None, seal.sha256) for outcome, sha256 in found):
+        why = "no fact `sealed` with its body is in a log of this place"
+        if any(sha256 not in (None, seal.sha256) for _, sha256 in own):
             why = "the log speaks of another seal"
-        elif any(outcome == "void" for outcome, _ in found):
-            why = "the log calls it void"
-        else:
-            why = "no fact `sealed` with its body is in a log of this place"
+        elif any(outcome != "done" for outcome, _ in own):
+            why = "the log calls the sealing void or failed"
         self._report.find("unproven", path, why)
+
+    def check_previews(self) -> None:
+        """Previews must be files of which a log speaks, where one speaks of them."""
+        for path in (path for path, same in self._previews.items() if not same):
+            self._report.find("disagrees", path, "is not the file of which the log speaks")
 
 
 def check_entry(
-    line: bytes, head: Head, after: int, complete: Tree | None
+    line: bytes, head: Head, after: int, whole: Tree | None
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Check a line of entries.jsonl against its log's head; returns envelope and body (None where withheld)."""
     source = decode(line[:-1])
-    if set(source) != {"body", "envelope"} | (set() if complete else {"proof"}):
-        raise Malformed(
-            "is not an envelope, a body and a proof" if complete is None else "is not an envelope and a body"
-        )
-    text = source["envelope"]
-    if not isinstance(text, str) or len(text) > 1 << 14:
-        raise Malformed("has no envelope")
-    data = text.encode("utf-8")
+    if set(source) != {"body", "envelope"} | ({"proof"} if whole is None else set()):
+        raise Malformed("is not an envelope, a body and (where the log is not whole) a proof")
+    data = str(source["envelope"]).encode()
     envelope, leaf = parse_envelope(data), leaf_hash(data)
     seq = envelope["seq"]
-    if envelope["log"] != head.log:
-        raise Malformed(f"is of the log {envelope['log']}", "disagrees")
-    if seq <= after or (complete is not None and seq != complete.size):
-        raise Malformed(f"is number {seq} at a place where that cannot be", "disagrees")
-    if complete is not None:
-        complete.add(leaf)
+    if envelope["log"] != head.log or seq <= after:
+        raise Malformed(f"is fact {seq} of the log {envelope['log']}, which does not belong here", "disagrees")
+    if whole is not None:
+        whole.add(leaf)
     elif not included(leaf, seq, head.size, [unbase64(step) for step in items(source, "proof")], head.root):
-        raise Malformed(f"is not proven: fact {seq} does not lead to the log's head", "unproven")
+        raise Malformed(f"is fact {seq}, whose proof does not lead to the log's head", "unproven")
     if source["body"] is None:
         return envelope, None
     body = unbase64(source["body"])
@@ -853,49 +856,46 @@ def check_entry(
     return envelope, decode(body[16:])
 
 
-def check_log(folder: Folder, base: str, trust: Trust, keys: list[Key], facts: Facts, report: Report) -> Key | None:
-    """Check a head and the entries beside it; returns the key of the log's place that signed the head."""
-    where, entries = f"{base}head.note", f"{base}entries.jsonl"
-    for path in (where, entries):
-        if path not in folder.files:
-            report.find("missing", path, "a log has a head and entries")
-            return None
-    head = None
-    with report.guard(where):
-        head = parse_head(folder.read(where))
-    if head is None:
-        return None
-    if base and base != f"logs/{head.log}/":
-        report.find("disagrees", where, f"is the head of the log {head.log}")
-    own = trust.choose(head.place, keys)
-    signer = check_signature(head.note, head.place, own, where, report)
-    report.count("heads")
-    with report.guard(where):
-        others = [key for key in (*trust.keys, *keys) if key.name != head.place]
-        cosigners = head.note.cosigners(others)
-        report.count("cosignatures", len(cosigners))
-        if not cosigners:
-            report.note("no-cosignature", where, "nobody else has cosigned this head")
-    with report.guard(entries):
-        check_entries(folder, entries, head, facts, report, alone=not base)
-    return signer
-
-
-def check_entries(folder: Folder, path: str, head: Head, facts: Facts, report: Report, *, alone: bool) -> None:
-    """Check all lines of entries.jsonl. An export of a whole log needs no proofs: its leaves give the root."""
-    complete: Tree | None = None
-    after = -1
+def check_entries(folder: Folder, path: str, head: Head, facts: Facts, report: Report, alone: bool) -> None:
+    """Check all lines. Alone, a whole log needs no proofs: its leaves give the root."""
+    whole, after = None, -1
     for offset, line in folder.lines(path):
         if offset == 0 and alone and b'"proof":' not in line:
-            complete = Tree()
+            whole = Tree()
         with report.guard(path, (offset, len(line))):
-            envelope, body = check_entry(line, head, after, complete)
+            envelope, body = check_entry(line, head, after, whole)
             after = envelope["seq"]
             facts.take(path, envelope, body)
             report.count("entries")
             report.count("bodies", int(body is not None))
-    if complete is not None and (complete.size, complete.root()) != (head.size, head.root):
+    if whole is not None and (whole.size, whole.root()) != (head.size, head.root):
         report.find("unproven", path, "its entries do not give the root that the head names")
+
+
+def check_log(
+    folder: Folder, base: str, keys: list[Key], facts: Facts, report: Report
+) -> tuple[Head, Key | None] | None:
+    """Check a log's head and the entries beside it; returns the head and the key that signed it."""
+    where, entries = f"{base}head.note", f"{base}entries.jsonl"
+    for path in sorted({where, entries} - folder.files - folder.strange):
+        report.find("missing", path, "a log has a head and entries")
+    if not {where, entries} <= folder.files:
+        return None
+    with report.guard(where):
+        head = parse_head(folder.read(where))
+        if base not in ("", f"logs/{head.log}/"):
+            raise Malformed(f"is the head of the log {head.log}", "disagrees")
+        report.count("heads")
+        signer = check_signature(head.note, head.place, keys, where, report, must=base != "")
+        with report.guard(where):
+            cosigners = head.note.cosigners(key for key in keys if key.name != head.place)
+            report.count("cosignatures", len(cosigners))
+            if not cosigners:
+                report.note("no-cosignature", where, "nobody else has cosigned this head")
+        with report.guard(entries):
+            check_entries(folder, entries, head, facts, report, alone=base == "")
+        return head, signer
+    return None
 
 
 # --- the three things that can be checked ---------------------------------------------------------------------------
@@ -918,18 +918,16 @@ def parse_manifest(data: bytes) -> Manifest:
     note = parse_note(data)
     body = statement(note, "package")
     word(body, "made_at", UTC)
-    lines, records, files = items(body, "keys"), items(body, "records"), {}
+    lines, records = items(body, "keys"), items(body, "records")
+    if not all(isinstance(record, str) and RECORD.fullmatch(record) for record in records):
+        raise Malformed("lists something that is no record")
+    files: dict[str, Digests] = {}
     for item in items(body, "files"):
         if not isinstance(item, dict):
             raise Malformed("lists something that is no file")
-        path = word(item, "path", PATH)
-        if path in files or path == "package.note":
-            raise Malformed(f"lists {path} wrongly")
-        files[path] = Digests(number(item, "size"), word(item, "sha256", HEX), word(item, "sm3", HEX))
-    if not all(isinstance(record, str) and RECORD.fullmatch(record) for record in records):
-        raise Malformed("lists something that is no record")
-    if len(set(records)) != len(records):
-        raise Malformed("lists a record twice")
+        files[word(item, "path", PATH)] = Digests(*sums(item))
+    if len(set(records)) != len(records) or len(files) != len(body["files"]) or "package.note" in files:
+        raise Malformed("lists something twice, or itself")
     return Manifest(
         note, word(body, "centre", PLACE_NAME), lines, [parse_key(line) for line in lines], records, files
     )
@@ -938,70 +936,56 @@ def parse_manifest(data: bytes) -> Manifest:
 def check_package(folder: Folder, trust: Trust, report: Report) -> None:
     """Check a case package (docs/formats/package.md)."""
     manifest = None
-    if "package.note" not in folder.files:
-        report.find("missing", "package.note", "the centre's signed list of files is not here")
-        return
     with report.guard("package.note"):
         manifest = parse_manifest(folder.read("package.note"))
     if manifest is None:
         return
-    with report.guard("package.note"):
-        report.signer = manifest.note.signer([key for key in manifest.keys if key.name == manifest.centre])
-        if report.signer is None:
-            raise Malformed(f"is not signed by the listed key of {manifest.centre}", "signature")
-        report.anchored = trust.knows(report.signer)
-    seals = check_seals(folder, manifest, trust, report)
+    report.signer = check_signature(manifest.note, manifest.centre, manifest.keys, "package.note", report)
+    report.anchored = report.signer is not None and trust.knows(report.signer)
+    keys = trust.with_listed(manifest.keys)
+    seals = check_seals(folder, manifest, keys, report)
     check_files(folder, manifest, seals, report)
     with report.guard("keys.txt"):
-        if (
-            "keys.txt" in folder.files
-            and folder.read("keys.txt") != "".join(f"{k}\n" for k in manifest.key_lines).encode()
+        if "keys.txt" in folder.files and folder.read("keys.txt").decode() != "".join(
+            f"{k}\n" for k in manifest.key_lines
         ):
             raise Malformed("does not list the manifest's keys", "disagrees")
-    for path in sorted(manifest.files.keys() & folder.files):
-        part = path.split("/", 2)
-        if part[0] == "records" and len(part) == 3 and RECEIPT.fullmatch(part[2]):
-            with report.guard(path):
-                check_receipt(folder, path, seals.get(part[1]), trust, manifest.keys, report)
-    facts = Facts(set(manifest.records), manifest.files, report)
+    for path in sorted(path for path in manifest.files if RECEIPT.fullmatch(path) and path in folder.files):
+        with report.guard(path):
+            check_receipt(folder, path, seals.get(path.split("/")[1]), keys, report)
+    facts = Facts(manifest.records, manifest.files, report)
     for log in sorted({path.split("/")[1] for path in manifest.files if path.startswith("logs/")}):
-        check_log(folder, f"logs/{log}/", trust, manifest.keys, facts, report)
+        check_log(folder, f"logs/{log}/", keys, facts, report)
     for record, seal in seals.items():
-        facts.check_sealed(seal, f"records/{record}/seal.note")
-    for path, same in facts.derived.items():
-        if not same:
-            report.find("disagrees", path, "is not the file of which the log speaks")
+        facts.check_seal(seal, f"records/{record}/seal.note")
+    facts.check_previews()
 
 
-def check_seals(folder: Folder, manifest: Manifest, trust: Trust, report: Report) -> dict[str, Seal]:
+def check_seals(folder: Folder, manifest: Manifest, keys: list[Key], report: Report) -> dict[str, Seal]:
     """Check that each record of a package has its files and a seal of the place that took it in."""
     seals: dict[str, Seal] = {}
-    for path in sorted(path for path in manifest.files if path.startswith("records/")):
-        if path.split("/")[1] not in manifest.records:
+    witnessed = {path.split("/")[1] for path in manifest.files if re.search(r"/receipts/(centre|off-site)-", path)}
+    for path in manifest.files:
+        if path.startswith("records/") and path.split("/")[1] not in manifest.records:
             report.find("extra", path, "belongs to no record of this package")
     for record in manifest.records:
         report.count("records")
         path, original = f"records/{record}/seal.note", f"records/{record}/original"
-        if path not in manifest.files or original not in manifest.files:
-            report.find("missing", f"records/{record}", "a record has an original and a seal")
-        if not any(
-            re.fullmatch(rf"records/{record}/receipts/(centre|off-site)-\d+\.note", path) for path in manifest.files
-        ):
+        for lost in sorted({path, original} - manifest.files.keys()):
+            report.find("missing", lost, "a record has an original and a seal")
+        if record not in witnessed:
             report.note("no-receipt", f"records/{record}", "no receipt of another place than the station is here")
-        if path not in folder.files:
-            continue
         with report.guard(path):
+            if path not in manifest.files or path not in folder.files:
+                continue
+            report.count("seals")
             seal = seals[record] = parse_seal(folder.read(path))
-            own = trust.choose(seal.place, manifest.keys)
-            if not own:
-                raise Malformed(f"is signed by {seal.place}, whose key is not listed", "signature")
-            check_signature(seal.note, seal.place, own, path, report)
-            listed, sums = manifest.files.get(original), seal.digests
+            check_signature(seal.note, seal.place, keys, path, report)
+            listed, own = manifest.files.get(original), seal.digests
             if seal.record != record:
                 raise Malformed(f"is the seal of {seal.record}", "disagrees")
-            if listed and (listed.size, listed.sha256, listed.sm3) != (sums.size, sums.sha256, sums.sm3):
+            if listed and (listed.size, listed.sha256, listed.sm3) != (own.size, own.sha256, own.sm3):
                 raise Malformed("is not about the original that the manifest lists", "disagrees")
-            report.count("seals")
     return seals
 
 
@@ -1009,87 +993,71 @@ def check_files(folder: Folder, manifest: Manifest, seals: Mapping[str, Seal], r
     """Compare every listed file byte by byte; name those that are missing and those that nobody listed."""
     for path in sorted(folder.files - manifest.files.keys() - {"package.note"}):
         report.find("extra", path, "is not listed in the manifest")
-    for path, wanted in manifest.files.items():
-        if path not in folder.files:
-            if path not in folder.strange:
-                report.find("missing", path, "is listed in the manifest")
-            continue
-        leaves, part = None, path.split("/")
-        if part[0] == "records" and part[2:] == ["original"] and part[1] in seals:
-            wanted = Digests(wanted.size, wanted.sha256, wanted.sm3, seals[part[1]].digests.root)
-            beside = f"records/{part[1]}/leaves"
-            leaves = beside if beside in folder.files else None
+    for path in sorted(manifest.files.keys() - folder.files - folder.strange):
+        report.find("missing", path, "is listed in the manifest")
+    for path in sorted(manifest.files.keys() & folder.files):
+        wanted, leaves = manifest.files[path], ""
+        seal = seals.get(path.split("/")[1]) if re.fullmatch(r"records/[^/]+/original", path) else None
+        if seal:
+            wanted = Digests(wanted.size, wanted.sha256, wanted.sm3, seal.digests.root)
+            leaves = path.replace("/original", "/leaves")
             report.count("originals")
-        with report.guard(path):
-            check_bytes(folder, path, wanted, leaves, report)
         report.count("files")
-
-
-def listed_keys(folder: Folder, report: Report) -> list[Key]:
-    """Keys in a keys.txt beside a record or a log: to compute with, not to believe."""
-    with report.guard("keys.txt"):
-        if "keys.txt" in folder.files:
-            return [parse_key(line) for line in folder.read("keys.txt").decode("utf-8").splitlines()]
-    return []
-
-
-def no_extras(folder: Folder, expected: set[str], report: Report) -> None:
-    """Name the files that do not belong here."""
-    for path in sorted(folder.files - expected - {"keys.txt"}):
-        report.find("extra", path, "does not belong here")
-
-
-def settle(signer: Key | None, name: str, note: Note, path: str, trust: Trust, report: Report) -> None:
-    """Say who signed, and whether that is somebody who is trusted."""
-    report.signer, report.anchored = signer, signer is not None and trust.knows(signer)
-    if signer is None:
-        ids = ", ".join(f"{line} {key_id.hex()}" for line, key_id, _ in note.lines)
-        report.note("no-key", path, f"the signature is NOT checked: no key of {name} is given (signed by: {ids})")
+        check_bytes(folder, path, wanted, leaves, report)
 
 
 def check_record(folder: Folder, trust: Trust, report: Report) -> None:
     """Check a record as a vault keeps it: original, leaves, seal.note."""
-    no_extras(folder, {"original", "leaves", "seal.note"}, report)
-    for path in ("original", "seal.note"):
-        if path not in folder.files | folder.strange:
-            report.find("missing", path, "a record has an original and a seal")
+    keys = check_lone(folder, {"original", "seal.note"}, {"leaves"}, trust, report)
     with report.guard("seal.note"):
-        if "seal.note" not in folder.files:
-            return
         seal = parse_seal(folder.read("seal.note"))
-        own = [key for key in trust.choose(seal.place, listed_keys(folder, report)) if key.id() in _ids(seal.note)]
-        signer = check_signature(seal.note, seal.place, own, "seal.note", report)
-        settle(signer, seal.place, seal.note, "seal.note", trust, report)
         report.count("seals")
+        signer = check_signature(seal.note, seal.place, keys, "seal.note", report, must=False)
+        settle(signer, seal.note, "seal.note", trust, report)
         if "original" in folder.files:
             report.count("originals")
-            with report.guard("original"):
-                check_bytes(folder, "original", seal.digests, "leaves" if "leaves" in folder.files else None, report)
+            check_bytes(folder, "original", seal.digests, "leaves", report)
 
 
 def check_export(folder: Folder, trust: Trust, report: Report) -> None:
     """Check a log's export: head.note and entries.jsonl, whole or with proofs."""
-    no_extras(folder, {"head.note", "entries.jsonl"}, report)
-    keys = listed_keys(folder, report)
-    signer = check_log(folder, "", trust, keys, Facts(set(), {}, report), report)
-    with report.guard("head.note"):
-        if "head.note" in folder.files:
-            head = parse_head(folder.read("head.note"))
-            settle(signer, head.place, head.note, "head.note", trust, report)
+    keys = check_lone(folder, {"head.note", "entries.jsonl"}, set(), trust, report)
+    found = check_log(folder, "", keys, Facts((), {}, report), report)
+    if found is not None:
+        settle(found[1], found[0].note, "head.note", trust, report)
 
 
-def _ids(note: Note) -> set[bytes]:
-    return {key_id for _, key_id, _ in note.lines}
+def check_lone(folder: Folder, needed: set[str], more: set[str], trust: Trust, report: Report) -> list[Key]:
+    """Name missing and extra files; returns the keys to compute with: the trusted ones and those of a keys.txt."""
+    for path in sorted(needed - folder.files - folder.strange):
+        report.find("missing", path, "belongs here")
+    for path in sorted(folder.files - needed - more - {"keys.txt"}):
+        report.find("extra", path, "does not belong here")
+    listed: list[Key] = []
+    with report.guard("keys.txt"):
+        if "keys.txt" in folder.files:
+            listed = [parse_key(line) for line in folder.read("keys.txt").decode().splitlines()]
+    return trust.with_listed(listed)
+
+
+def settle(signer: Key | None, note: Note, path: str, trust: Trust, report: Report) -> None:
+    """Say who signed, and whether that is somebody who is trusted."""
+    report.signer, report.anchored = signer, signer is not None and trust.knows(signer)
+    if signer is None:
+        ids = ", ".join(f"{name} {key_id.hex()}" for name, key_id, _ in note.lines)
+        report.note("no-key", path, f"the signature is NOT checked: none of the keys given made it (made by {ids})")
 
 
 # --- command line ---------------------------------------------------------------------------------------------------
 
 
 def check(path: Path, trust: Trust) -> Report:
-    """Check whatever the folder is; raises OSError or Malformed where it is nothing that can be checked."""
+    """Check whatever the folder is; raises Malformed where it is nothing that can be checked."""
     report = Report()
-    names = {entry.name for entry in path.iterdir()}
+    if not path.is_dir():
+        raise Malformed("is no folder")
     folder = Folder(path, report)
+    names = {name.partition("/")[0] for name in folder.files | folder.strange}
     if names & {"package.note", "records", "logs"}:
         check_package(folder, trust, report)
     elif names & {"seal.note", "original"}:
@@ -1103,7 +1071,7 @@ def check(path: Path, trust: Trust) -> Report:
 
 def show(report: Report) -> None:
     """Print the report for people, in Chinese and English."""
-    verdict = ("发现问题 findings", "一致 consistent")[not report.findings]
+    verdict = "一致 consistent" if report.consistent else "发现问题 findings"
     print(f"{verdict} · {'签名者可信 anchored' if report.anchored else '签名者未确认 signer unknown'}")
     print(" · ".join(f"{kind} {count}" for kind, count in report.checked.items()))
     for mark, entries in (("✗", report.findings), ("·", report.notes)):
@@ -1112,19 +1080,18 @@ def show(report: Report) -> None:
             where = f" [{span[0]}, {span[0] + span[1]})" if span else ""
             print(f"{mark} {ZH[entry['code']]} {entry['code']}  {entry['path']}{where}: {entry['text']}")
     if report.signer:
-        print(f"签名者 signer  {report.signer.name}")
-        print(f"公钥指纹 fingerprint  {report.signer.fingerprint}")
+        print(f"签名者 signer  {report.signer.name}\n公钥指纹 fingerprint  {report.signer.fingerprint}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="dockwarden-verify", description=(__doc__ or "").partition("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="dockwarden-verify", description="Check a Dockwarden evidence package.")
     parser.add_argument("path", metavar="PATH", help="folder of a case package, a vault record or a log export")
     parser.add_argument("--trust", metavar="FILE|FINGERPRINT", help="key lines, or the signer's fingerprint")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     where, do = options.trust, "Give a file of key lines or 64 hexadecimal digits."
     try:
@@ -1143,7 +1110,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(report.to_object(), ensure_ascii=False, indent=1))
     else:
         show(report)
-    return report.exit_status()
+    return report.exit_status
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ INPUT = "/in"
 PHOTO_FORMATS = frozenset({"jpeg_pipe", "png_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe"})
 
 # What cameras and recorders write. Left out above all: everything that names other files or addresses
-# (concat, hls, dash, sdp, image2, lavfi), and text that some demuxer takes for subtitles.
+# (concat, hls, dash, sdp, image2, lavfi), text that some demuxer takes for subtitles, and AMR without its
+# header (amrnb, amrwb), which any text in Chinese may be.
 FORMATS = (
     *("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "dhav", "dv"),
     *("mxf", "h264", "hevc", "m4v", "mjpeg", "ivf", "obu", "gif"),
-    *("wav", "w64", "mp3", "aac", "amr", "amrnb", "amrwb", "ogg", "flac", "aiff", "au", "caf", "ac3"),
+    *("wav", "w64", "mp3", "aac", "amr", "ogg", "flac", "aiff", "au", "caf", "ac3"),
     *sorted(PHOTO_FORMATS),
 )
 

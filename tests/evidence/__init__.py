@@ -1,0 +1,1 @@
+"""Tests of evidence/: formats, rules and the stand-alone verifier."""
