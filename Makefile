@@ -1,5 +1,5 @@
 # Each target first brings what it lacks (scripts/need.sh): Debian packages by name, and .venv from requirements.lock.
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint long bench lock clean
 
 # The lock file of `need` is the script itself, so that two targets at once do not install twice.
 need = @flock --close scripts/need.sh sh scripts/need.sh
@@ -14,6 +14,7 @@ help:
 	@echo 'make demo [FOOTAGE=DIR]   the whole journey on this machine; result in build/demo/report.json'
 	@echo 'make test [JOBS=2]        lint, then all tests'
 	@echo 'make lint                 ruff, mypy, import-linter'
+	@echo 'make long NAME=…          a test at its full size; result in docs/measured/'
 	@echo 'make bench [ONLY=NAME]    against peers; results in build/bench/'
 	@echo 'make lock                 requirements.lock anew from pyproject.toml'
 	@echo 'make clean                away with build/ and caches (.venv stays)'
@@ -33,6 +34,11 @@ lint:
 	ruff format --check
 	mypy
 	lint-imports --no-logo
+
+long:
+	$(need) test
+	@test -n "$(NAME)" || { echo 'make long NAME=…: one of' $(basename $(notdir $(wildcard tests/long/[a-z]*.py))); exit 2; }
+	python -m tests.long.$(subst -,_,$(NAME))
 
 bench:
 	$(need) bench

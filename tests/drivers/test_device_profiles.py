@@ -41,6 +41,7 @@ def test_the_built_in_profiles_are_good_and_have_one_fallback() -> None:
         (Seen(folders=frozenset({"DCIM", "DCIM/20261124"})), "dcam"),
         (Seen(product="DCAM X3"), "dcam"),
         (Seen(folders=frozenset({"REC_FILE", "REC_FILE/FOLDER01"})), "recorder"),
+        (Seen(product="DCAM-X3", folders=frozenset({"REC_FILE"})), "dcam"),
         (Seen(folders=frozenset({"DCIM", "DCIM/100MEDIA"})), "generic"),
         (Seen(), "generic"),
     ],
@@ -77,7 +78,7 @@ def test_without_a_fallback_an_unknown_device_is_refused(tmp_path: Path) -> None
         (GOOD + "[[names]]\nname = '(?P<date>x)'\nwhen = '%Q'\n", "names.0.when", "may hold"),
         (GOOD + "[[names]]\nname = '(?P<date>x)'\nwhen = '%Y%'\n", "names.0.when", "may hold"),
         (GOOD + "[limits]\nfiles = 0\n", "limits.files", "greater"),
-        (GOOD + "[limits]\nname_bytes = 5000\n", "limits.name_bytes", "less"),
+        (GOOD + "[limits]\nname_bytes = 50000\n", "limits.name_bytes", "less"),
         (GOOD.replace("[[match]]", "zone_minutes = '480'\n[[match]]"), "zone_minutes", "integer"),
     ],
 )

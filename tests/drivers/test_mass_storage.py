@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from dockwarden.agent.drivers import reading
 from dockwarden.agent.drivers.mass_storage import MassStorage, look, recognise
-from dockwarden.agent.drivers.profiles import Profile, load
+from dockwarden.agent.drivers.profiles import Limits, Profile, load
 from dockwarden.agent.drivers.source import SourceError, SourceInfo
 from dockwarden.simulators import hostile
 
@@ -105,29 +106,38 @@ def test_no_name_leads_out_of_the_card(docked: MassStorage, raw: bytes) -> None:
     assert caught.value.code == "vanished"
 
 
-def test_more_files_than_the_limit_and_names_longer_than_a_seal_holds_are_unlisted(card: Path) -> None:
-    hostile.write(card, b"/".join([b"n" * 250] * 9), b"x")
+def test_more_files_and_longer_names_than_the_limits_are_unlisted(card: Path) -> None:
     for index in range(5):
         hostile.write(card, b"f%d" % index, b"x")
-    few = PROFILES[1].model_dump() | {"limits": {"files": 3}}
-    profile = Profile.model_validate(few)
-    with closing(MassStorage(card, device(card).info, "card", profile)) as opened:
+    profile = Profile(name="tight", family="mass-storage", kind="camera", limits=Limits(files=3))
+    with closing(device(card)) as known, closing(MassStorage(card, known.info, "card", profile)) as opened:
         assert len(opened.sources()) == 3
         assert "more than 3 files" in opened.unlisted()[-1].reason
-    with closing(device(card)) as opened:
-        opened.sources()
+    hostile.write(card, b"n" * 40 + b"/x.mp4", b"x")
+    profile = Profile(name="tight", family="mass-storage", kind="camera", limits=Limits(name_bytes=45))
+    with closing(device(card)) as known, closing(MassStorage(card, known.info, "card", profile)) as opened:
+        assert len(opened.sources()) == 6
         (item,) = opened.unlisted()
-        assert item.reason == "its path is longer than 2048 bytes"
-        assert len(item.name.raw) == 2048
+        assert item.reason == "its path is longer than 45 bytes"
+        assert len(item.name.raw) == 45
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_folder_that_cannot_be_read_is_unlisted(card: Path) -> None:
-    (card / "closed").mkdir(mode=0)
+def test_a_folder_that_cannot_be_read_is_unlisted_and_the_rest_is_taken(
+    card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (card / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: bytes) -> Any:
+        if path.endswith(b"closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
     with closing(device(card)) as opened:
-        opened.sources()
+        monkeypatch.setattr(os, "scandir", refusing)
+        assert len(opened.sources()) == 1
         (item,) = opened.unlisted()
-    assert item.name.raw == b"closed"
+    assert (item.name.raw, item.reason) == (b"closed", "a folder that cannot be read: Permission denied")
 
 
 def test_volume_size_and_raw_time_are_listed_as_the_card_has_them(card: Path) -> None:
@@ -322,26 +332,36 @@ def test_any_names_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFact
             assert read_all(opened, source, False) == source.name.raw
 
 
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A small ext4 on a loop device."""
+    image, place = tmp_path / "image", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 @pytest.mark.system
-def test_a_read_only_fat_card_on_a_loop_device_is_read_past_the_cache(tmp_path: Path) -> None:
-    if not shutil.which("mkfs.vfat"):
-        pytest.skip("no mkfs.vfat here")
-    image, mount = tmp_path / "fat.img", tmp_path / "mnt"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run(["mkfs.vfat", "-F", "32", str(image)], check=True, capture_output=True)
-    options = "loop,tz=UTC,iocharset=utf8"
-    if subprocess.run(["mount", "-o", options, str(image), str(mount)], check=False, capture_output=True).returncode:
-        pytest.skip("this machine mounts no FAT")
-    try:
-        (mount / "a.mp4").write_bytes(DATA)
-        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
-        with closing(device(mount)) as opened:
-            (source,) = opened.sources()
-            with closing(opened.open(source, True)) as reader:
-                assert reader.read(0, source.size) == DATA
-                assert reader.how in ("direct", "dropped")
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
+def test_a_card_that_is_mounted_read_only_is_read_past_the_cache(mounted: Path) -> None:
+    (mounted / "a.mp4").write_bytes(DATA)
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    with closing(device(mounted)) as opened:
+        (source,) = opened.sources()
+        with closing(opened.open(source, True)) as reader:
+            assert reader.read(0, source.size) == DATA
+            assert reader.how in ("direct", "dropped")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+@pytest.mark.system
+def test_another_file_system_inside_a_card_is_unlisted(mounted: Path, tmp_path: Path) -> None:
+    (mounted / "not-the-cards").write_bytes(DATA)
+    with closing(device(tmp_path)) as opened:
+        assert [source.name.raw for source in opened.sources()] == [b"image"]
+        (item,) = opened.unlisted()
+    assert (item.name.raw, item.reason) == (b"mounted", "belongs to another file system")

@@ -1,4 +1,4 @@
-"""A valid world of evidence in small: a station, a centre, their logs, and a case package. Tests bend one thing in it.
+"""A valid world of evidence in small: a station, a centre, their logs, a case package. Tests bend one thing in it.
 
 Everything in it is fixed: keys, ids, salts and dates come from names, so two builds are equal byte for byte.
 """
@@ -55,7 +55,14 @@ def a_seal(record: str, data: bytes, number: int = 1) -> seals.Seal:
         log=STATION_LOG,
         bay="1-1.2",
         session=ids.new_record_id(chance("session", 16)),
-        device={"family": "mass-storage", "key": "X3-0001", "kind": "camera", "profile": "generic"},
+        device={
+            "family": "mass-storage",
+            "key": "DCAM-X3-ZB2041",
+            "kind": "camera",
+            "model": "DCAM-X3",
+            "profile": "dcam",
+            "serial": "ZB2041",
+        },
         source={
             "marks": ["important"] if number == 1 else [],
             "modified_raw": 1_795_500_000 + number,
@@ -63,8 +70,8 @@ def a_seal(record: str, data: bytes, number: int = 1) -> seals.Seal:
             "size": len(data),
             "volume": "DCAM",
         },
-        captured={"end": "2026-11-24T07:59:58.000Z", "how": "name", "start": "2026-11-24T07:50:00.000Z"},
-        clock={"method": "mtime", "offset_ms": -1500, "uncertainty_ms": 2000},
+        captured={"end": "2026-11-24T07:59:58.000Z", "how": "name+modified", "start": "2026-11-24T07:50:00.000Z"},
+        clock={"method": "asked", "offset_ms": -1500, "uncertainty_ms": 2000},
         digests=measured(data)[0],
         read_back="direct",
         sealed_at=f"2026-11-24T08:00:0{number}.000Z",
@@ -96,7 +103,12 @@ class Log:
         self.entries: list[Entry] = []
 
     def append(
-        self, kind: str, body: Object, record: str | None = None, place: Place | None = None, outcome: Outcome = "done"
+        self,
+        kind: str,
+        body: Object,
+        record: str | None = None,
+        place: Place | None = None,
+        outcome: Outcome = "done",
     ) -> Entry:
         """Append a fact."""
         seq = len(self.entries)
@@ -179,7 +191,6 @@ def sealed_body(seal: bytes) -> Object:
         "sha256": made.digests.sha256,
         "size": made.digests.size,
         "sm3": made.digests.sm3,
-        "source_key": {"device": "X3-0001", "raw": made.source_name.raw.hex(), "volume": "DCAM"},
     }
 
 
@@ -194,10 +205,11 @@ def build(*originals: bytes) -> World:
         seal = seals.sign_seal(a_seal(record, original, number), STATION)
         station.append("sealed", sealed_body(seal), record, "station")
         part: Object = {"name": "preview.mp4", "part": 1, "size": len(PREVIEW), **_preview_sums()}
-        station.append("previewed", {"parts": [part]}, record, "station")
-        centre.append("stored", {"seal_sha256": hashlib.sha256(seal).hexdigest()}, record, "centre")
+        station.append("previewed", {"notes": [], "parts": [part], "version": 1}, record, "station")
         receipt = receipts.sign_receipt(a_receipt(seal, "centre", "centre", centre.head(CENTRE).decode()), CENTRE)
-        station.append("received", {"receipt": fields.base64_text(receipt)}, record, "centre")
+        told: Object = {"receipt": fields.base64_text(receipt), "seal_sha256": seals.seal_sha256(seal)}
+        centre.append("stored", {**told, "size": len(original)}, record, "centre")
+        station.append("received", {"generation": "golden00", "receipt": told["receipt"]}, record, "centre")
         files |= {
             packages.record_path(record, "original"): original,
             packages.record_path(record, "leaves"): b"".join(measured(original)[1]),

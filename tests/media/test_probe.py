@@ -143,6 +143,13 @@ def test_of_a_thousand_streams_the_first_are_kept_and_all_are_counted() -> None:
     assert (len(found.streams), found.stream_count) == (MAX_STREAMS, 1000)
 
 
+@pytest.mark.parametrize("index", [True, -1, 1.0, "x", None, 10**6, 10**30])
+def test_a_strange_stream_number_gives_way_to_its_place(index: object) -> None:
+    streams = parse(printed([{"index": 0}, {"index": index}])).streams
+    assert [stream.index for stream in streams] == [0, 1]
+    assert not [stream for stream in streams if isinstance(stream.index, bool)]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (

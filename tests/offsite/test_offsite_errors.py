@@ -44,6 +44,11 @@ SEEN = [
     ("not-found", 'invalid id "abcdef": no matching ID found for prefix "abcdef"'),
     ("no-restic", "setpriv: failed to execute nowhere: No such file or directory"),
     ("disk-full", "Fatal: unable to save snapshot: write /cache/restic-temp: no space left on device"),
+    (
+        "server-failed",  # a full disk behind an append-only server
+        "Save(<data/1bac951f2c>) returned error, retrying after 552.33ms: server response unexpected: 500 Internal "
+        "Server Error (500)\nFatal: unable to save snapshot: server response unexpected: 403 Forbidden (403)",
+    ),
     ("failed", "something that no one has seen"),
 ]
 

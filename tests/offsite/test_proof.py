@@ -3,11 +3,14 @@
 import io
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.offsite.samples import record_files, tar_of
 
 from dockwarden.evidence.digests import LEAF_SIZE
+from dockwarden.offsite import proof
+from dockwarden.offsite.errors import OffsiteError
 from dockwarden.offsite.proof import Expected, Mismatch, ProvenRecord, ReadBack, Verdict
 
 DATA = bytes(range(256)) * 4000
@@ -85,6 +88,37 @@ def test_other_files_are_noted_only_when_read_in_full() -> None:
     assert list(whole.read(io.BytesIO(data))) == list(torn.read(io.BytesIO(data[:3000]))) == []
     assert list(whole.noted) == ["log/entries.jsonl"]
     assert torn.noted == {}
+
+
+def test_a_large_file_is_hashed_in_threads_with_the_same_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "BUFFER", LEAF_SIZE)
+    whole = tar_of(placed(EXPECTED, FILES))
+    assert verdicts(whole, EXPECTED) == [ProvenRecord(EXPECTED)]
+    assert refusal({**FILES, "original": DATA[:-1] + b"x"}).code == "differs"
+    (torn,) = verdicts(whole[: len(whole) // 2], EXPECTED)
+    assert isinstance(torn, Mismatch)
+    assert torn.code == "missing"
+
+
+class Failing:
+    """A stream that ends with an error in the middle of a file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._data.read(size)
+        if not data:
+            raise OffsiteError("timeout", "nothing moves", "here")
+        return data
+
+
+def test_an_error_of_the_stream_passes_through_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "BUFFER", LEAF_SIZE)
+    reading = ReadBack([EXPECTED])
+    with pytest.raises(OffsiteError):
+        list(reading.read(Failing(tar_of(placed(EXPECTED, FILES))[:800_000])))
+    assert list(reading.pending) == [EXPECTED.record]
 
 
 class Pieces:

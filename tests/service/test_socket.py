@@ -30,11 +30,21 @@ def break_(params: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"secret {params}")
 
 
+class OtherError(Exception):
+    """What another package raises: it cannot be a ServiceError, and says what happened all the same."""
+
+    code, what, where, do = "disk-full", "the disk is full", "vault", "Free space."
+
+
+def disk(params: dict[str, Any]) -> dict[str, Any]:
+    raise OtherError
+
+
 def strange(params: dict[str, Any]) -> dict[str, Any]:
     return {"not json": object()}
 
 
-HANDLERS = {"echo": echo, "fail": fail, "break": break_, "strange": strange}
+HANDLERS = {"echo": echo, "fail": fail, "break": break_, "disk": disk, "strange": strange}
 
 
 @pytest.fixture
@@ -79,6 +89,13 @@ def test_errors_of_a_handler_reach_the_caller_as_they_are(path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         call(path, "fail", {"record": "abc"})
     expected = {"code": "no-record", "what": "there is no such record", "where": "abc", "do": "Look it up."}
+    assert caught.value.to_object() == expected
+
+
+def test_an_error_of_another_package_goes_to_the_visitor_as_it_is(path: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        call(path, "disk")
+    expected = {"code": "disk-full", "what": "the disk is full", "where": "vault", "do": "Free space."}
     assert caught.value.to_object() == expected
 
 

@@ -26,8 +26,9 @@ BUFFER = 4 * 1024 * 1024
 _WORTH: tuple[ReadBack, ...] = ("none", "dropped", "direct")
 _EXT, _XFS, _BTRFS, _VFAT, _EXFAT, _OVERLAY = 0xEF53, 0x58465342, 0x9123683E, 0x4D44, 0x2011BAB0, 0x794C7630
 _DISKS = frozenset({_EXT, _XFS, _BTRFS, _VFAT, _EXFAT})
-# Btrfs takes O_DIRECT, and reads compressed and inline extents through the cache all the same.
-_DIRECT = frozenset({_EXT, _XFS, _VFAT, _EXFAT, _OVERLAY})
+# Btrfs takes O_DIRECT, and reads compressed and inline extents through the cache all the same. An overlay takes it
+# too where what lies below does, and that may be a tmpfs.
+_DIRECT = frozenset({_EXT, _XFS, _VFAT, _EXFAT})
 _WINDOW = 1 << 30
 # The kernel keeps pages in folios of up to this many bytes and drops none that is only partly within a range.
 _FOLIO = 2 * 1024 * 1024
@@ -161,7 +162,7 @@ class UncachedReader:
                     return False
                 raise
             if before != 0:
-                return self._file_system != _OVERLAY
+                return True  # another process holds it, or the kernel does not tell: the file system's rule counts
             if not resident_pages(self._fd, 0, length):
                 return True
         return False

@@ -29,6 +29,7 @@ LEAVES = "leaves"
 SEAL = "seal.note"
 HEAD = "head.note"
 ENTRIES = "entries.jsonl"
+MAX_KEYS = 1000
 
 _PATH = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 
@@ -73,7 +74,7 @@ class Manifest:
         manifest = Manifest(
             centre=fields.matching(source, "centre", ids.PLACE_NAME),
             made_at=fields.utc(source, "made_at"),
-            keys=tuple(_text(item, "keys") for item in fields.array(source, "keys")),
+            keys=tuple(_text(item, "keys") for item in fields.array(source, "keys", MAX_KEYS)),
             records=tuple(_text(item, "records") for item in fields.array(source, "records")),
             files=tuple(_file(item) for item in fields.array(source, "files")),
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import datetime
 import hashlib
 import io
 import json
@@ -29,7 +30,10 @@ from typing import Any, BinaryIO
 LEAF = 512 * 1024
 MAX_NOTE = 4 << 20
 MAX_LINE = 2 << 20
+MAX_BODY = 1 << 20
+MAX_ENVELOPE = 1 << 14
 MAX_FILES = 100_000
+MAX_KEYS = 1000
 MAX_FINDINGS = 1000
 MAX_RANGES = 16
 
@@ -41,6 +45,12 @@ UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{
 PATH = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 RECEIPT = re.compile(r"records/[^/]+/receipts/(station|centre|off-site)-[0-9]+\.note")
 PLACES = re.compile(r"station|centre|off-site")
+BOOT = re.compile(r"[0-9a-f]{32}")
+ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ACTORS = re.compile(r"person|stage|device")
+HOW = re.compile(r"(?s).{0,128}")
+KIND = re.compile(r"(?=.{1,64}$)[a-z]+(-[a-z]+)*")
+OUTCOME = re.compile(r"done|failed|void")
 
 ZH = {
     "changed": "内容被改动",
@@ -121,6 +131,14 @@ def number(source: Mapping[str, Any], key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Malformed(f"has no sound {key!r}")
     return value
+
+
+def moment(source: Mapping[str, Any], key: str) -> None:
+    """A field that is a moment of a day that there is, in UTC with milliseconds."""
+    try:
+        datetime.datetime.fromisoformat(word(source, key, UTC)[:-1])
+    except ValueError as error:
+        raise Malformed(f"has no sound {key!r}") from error
 
 
 def items(source: Mapping[str, Any], key: str) -> list[Any]:
@@ -627,14 +645,14 @@ def _add_span(spans: list[tuple[int, int]], offset: int, length: int) -> None:
 
 @dataclass(frozen=True)
 class Trust:
-    """What the person who checks knows from elsewhere: key lines, or one fingerprint, or nothing."""
+    """What the person who checks knows from elsewhere: key lines, fingerprints, or nothing."""
 
     keys: tuple[Key, ...] = ()
-    fingerprint: str | None = None
+    fingerprints: frozenset[str] = frozenset()
 
     def knows(self, key: Key) -> bool:
         """Whether this key is one of them."""
-        return key in self.keys or key.fingerprint == self.fingerprint
+        return key in self.keys or key.fingerprint in self.fingerprints
 
     def with_listed(self, listed: Iterable[Key]) -> list[Key]:
         """Keys to compute with: a name that is trusted speaks with its trusted keys alone, others as listed."""
@@ -643,18 +661,20 @@ class Trust:
 
 
 def read_trust(text: str | None) -> Trust:
-    """Read --trust: 64 hexadecimal digits (colons and spaces are dropped), or a file of key lines."""
-    if text is None:
-        return Trust()
-    digits = re.sub(r"[\s:]", "", text).lower()
-    if HEX.fullmatch(digits):
-        return Trust(fingerprint=digits)
-    with Path(text).open("rb") as stream:
-        lines = stream.read(MAX_NOTE).decode().splitlines()
-    keys = tuple(parse_key(line.strip()) for line in lines if line.strip() and not line.startswith("#"))
-    if not keys:
-        raise Malformed("holds no key")
-    return Trust(keys)
+    """Read --trust: a fingerprint (colons and spaces are dropped), or a file of key lines and fingerprints."""
+    lines = [] if text is None else [text]
+    if text is not None and not HEX.fullmatch(_digits(text)):
+        with Path(text).open("rb") as stream:
+            lines = [line.strip() for line in stream.read(MAX_NOTE).decode().splitlines()]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        if not lines:
+            raise Malformed("holds no key")
+    prints = frozenset(_digits(line) for line in lines if HEX.fullmatch(_digits(line)))
+    return Trust(tuple(parse_key(line) for line in lines if _digits(line) not in prints), prints)
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"[\s:]", "", text).lower()
 
 
 # --- seals, receipts, heads, facts ----------------------------------------------------------------------------------
@@ -693,7 +713,7 @@ def parse_seal(data: bytes) -> Seal:
     digests = table(body, "digests")
     if number(digests, "leaf_size") != LEAF:
         raise Malformed("has leaves of another size")
-    word(body, "sealed_at", UTC)
+    moment(body, "sealed_at")
     word(body, "read_back", re.compile(r"direct|dropped|none"))
     word(table(table(body, "source"), "name"), "raw", re.compile(r"([0-9a-f]{2})+"))
     own = Digests(*sums(digests), word(digests, "leaves_root", HEX))
@@ -738,19 +758,16 @@ def parse_envelope(data: bytes) -> dict[str, Any]:
     at, by = table(source, "at"), table(source, "by")
     if set(at) != {"boot", "mono", "synchronised", "utc"} or set(by) != {"how", "id", "kind"}:
         raise Malformed("holds an envelope with unknown fields")
-    word(at, "utc", UTC), word(at, "boot", re.compile(r"[0-9a-f]{32}")), number(at, "mono")
-    word(by, "kind", re.compile(r"person|stage|device")), word(by, "how", re.compile(r"(?s).{0,128}"))
-    word(by, "id", re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))
-    word(source, "log", LOG), number(source, "seq"), word(source, "body_sha256", HEX)
-    (
-        word(source, "kind", re.compile(r"(?=.{1,64}$)[a-z]+(-[a-z]+)*")),
-        word(source, "outcome", re.compile(r"done|failed|void")),
-    )
+    forms = [(at, "boot", BOOT), (by, "id", ACTOR), (by, "kind", ACTORS), (by, "how", HOW), (source, "log", LOG)]
+    forms += [(source, "kind", KIND), (source, "outcome", OUTCOME), (source, "body_sha256", HEX)]
+    forms += [(source, key, pattern) for key, pattern in (("record", RECORD), ("place", PLACES)) if key in source]
+    for where, key, pattern in forms:
+        word(where, key, pattern)
+    moment(at, "utc")
+    number(at, "mono")
+    number(source, "seq")
     if not isinstance(at["synchronised"], bool):
         raise Malformed("has no sound 'synchronised'")
-    for key, pattern in (("record", RECORD), ("place", PLACES)):
-        if key in source:
-            word(source, key, pattern)
     return source
 
 
@@ -773,7 +790,7 @@ def check_receipt(folder: Folder, path: str, seal: Seal | None, keys: list[Key],
     body = statement(note, "receipt")
     place = word(body, "place", PLACES)
     word(body, "method", re.compile(r"full"))
-    word(body, "at", UTC)
+    moment(body, "at")
     word(body, "generation", re.compile(r"[a-z0-9]{8,64}"))
     about = (word(body, "record", RECORD), word(body, "seal_sha256", HEX), *sums(body))
     check_signature(note, word(body, "witness", PLACE_NAME), keys, path, report)
@@ -840,6 +857,8 @@ def check_entry(
     if set(source) != {"body", "envelope"} | ({"proof"} if whole is None else set()):
         raise Malformed("is not an envelope, a body and (where the log is not whole) a proof")
     data = str(source["envelope"]).encode()
+    if len(data) > MAX_ENVELOPE:
+        raise Malformed(f"has an envelope of more than {MAX_ENVELOPE} bytes")
     envelope, leaf = parse_envelope(data), leaf_hash(data)
     seq = envelope["seq"]
     if envelope["log"] != head.log or seq <= after:
@@ -851,17 +870,17 @@ def check_entry(
     if source["body"] is None:
         return envelope, None
     body = unbase64(source["body"])
-    if hashlib.sha256(body).hexdigest() != envelope["body_sha256"]:
+    if len(body) > MAX_BODY or hashlib.sha256(body).hexdigest() != envelope["body_sha256"]:
         raise Malformed(f"has a body that is not the one of fact {seq}", "disagrees")
     return envelope, decode(body[16:])
 
 
 def check_entries(folder: Folder, path: str, head: Head, facts: Facts, report: Report, alone: bool) -> None:
     """Check all lines. Alone, a whole log needs no proofs: its leaves give the root."""
-    whole, after = None, -1
+    whole, after = Tree() if alone else None, -1
     for offset, line in folder.lines(path):
-        if offset == 0 and alone and b'"proof":' not in line:
-            whole = Tree()
+        if offset == 0 and b'"proof":' in line:
+            whole = None
         with report.guard(path, (offset, len(line))):
             envelope, body = check_entry(line, head, after, whole)
             after = envelope["seq"]
@@ -917,7 +936,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest's form."""
     note = parse_note(data)
     body = statement(note, "package")
-    word(body, "made_at", UTC)
+    moment(body, "made_at")
     lines, records = items(body, "keys"), items(body, "records")
     if not all(isinstance(record, str) and RECORD.fullmatch(record) for record in records):
         raise Malformed("lists something that is no record")
@@ -928,6 +947,8 @@ def parse_manifest(data: bytes) -> Manifest:
         files[word(item, "path", PATH)] = Digests(*sums(item))
     if len(set(records)) != len(records) or len(files) != len(body["files"]) or "package.note" in files:
         raise Malformed("lists something twice, or itself")
+    if len(lines) > MAX_KEYS:
+        raise Malformed(f"lists more than {MAX_KEYS} keys")
     return Manifest(
         note, word(body, "centre", PLACE_NAME), lines, [parse_key(line) for line in lines], records, files
     )
@@ -937,6 +958,8 @@ def check_package(folder: Folder, trust: Trust, report: Report) -> None:
     """Check a case package (docs/formats/package.md)."""
     manifest = None
     with report.guard("package.note"):
+        if "package.note" not in folder.files | folder.strange:
+            raise Malformed("the centre's signed list of files is not here", "missing")
         manifest = parse_manifest(folder.read("package.note"))
     if manifest is None:
         return
@@ -965,8 +988,9 @@ def check_seals(folder: Folder, manifest: Manifest, keys: list[Key], report: Rep
     """Check that each record of a package has its files and a seal of the place that took it in."""
     seals: dict[str, Seal] = {}
     witnessed = {path.split("/")[1] for path in manifest.files if re.search(r"/receipts/(centre|off-site)-", path)}
+    announced = set(manifest.records)
     for path in manifest.files:
-        if path.startswith("records/") and path.split("/")[1] not in manifest.records:
+        if path.startswith("records/") and path.split("/")[1] not in announced:
             report.find("extra", path, "belongs to no record of this package")
     for record in manifest.records:
         report.count("records")
@@ -1009,6 +1033,8 @@ def check_files(folder: Folder, manifest: Manifest, seals: Mapping[str, Seal], r
 def check_record(folder: Folder, trust: Trust, report: Report) -> None:
     """Check a record as a vault keeps it: original, leaves, seal.note."""
     keys = check_lone(folder, {"original", "seal.note"}, {"leaves"}, trust, report)
+    if "seal.note" not in folder.files:
+        return
     with report.guard("seal.note"):
         seal = parse_seal(folder.read("seal.note"))
         report.count("seals")
@@ -1101,10 +1127,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         what = (error.strerror if isinstance(error, OSError) else None) or str(error)
         failure = {"code": "cannot-run", "what": plain(what), "where": plain(where), "do": do}
-        if options.json:
-            print(json.dumps(failure, ensure_ascii=False))
-        else:
-            print(f"无法核验 cannot run: {failure['where']}: {failure['what']}. {do}", file=sys.stderr)
+        told = f"无法核验 cannot run: {failure['where']}: {failure['what']}. {do}"
+        print(json.dumps(failure, ensure_ascii=False) if options.json else told, file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(report.to_object(), ensure_ascii=False, indent=1))

@@ -154,9 +154,9 @@ def _not_media() -> MediaError:
 def _stream(position: int, raw: Mapping[str, object], moving: bool) -> Stream:
     rate = _matching(raw.get("avg_frame_rate"), _RATE) or _matching(raw.get("r_frame_rate"), _RATE)
     kind = raw.get("codec_type")
-    index = raw.get("index")
+    index = _count(raw.get("index"))
     return Stream(
-        index=index if isinstance(index, int) and 0 <= index < 100_000 else position,
+        index=position if index is None or index >= 100_000 else index,
         type=next((known for known in STREAM_TYPES if known == kind), "unknown"),
         codec=_word(raw.get("codec_name")),
         width=_count(raw.get("width")) or None,

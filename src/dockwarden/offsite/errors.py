@@ -16,6 +16,7 @@ _DO: dict[str, str] = {
     "locked": "Another restic process works on this repository; wait until it ends, or see where it hangs.",
     "unreachable": "Check the network and the off-site server; the next run tries again.",
     "refused": "Check user, password and path in the repository file, and the server's rights.",
+    "server-failed": "See the off-site server's log: most often its disk is full. The next run tries again.",
     "damaged": "Look at the off-site disk, then repair the repository at the server, or begin a new one.",
     "disk-full": "Free space, or give the disk that is named more room.",
     "not-found": "The repository has no such snapshot or path; look whether it is the one that is meant.",
@@ -38,6 +39,7 @@ _BY_WORDS = (
         "unreachable",
         "the off-site server cannot be reached",
     ),
+    (r"\b500 I", "server-failed", "the off-site server could not store or give what was asked"),
     (r"\b40[13] [FU]", "refused", "the off-site server refuses what was asked"),
     (r"wrong password or no key found", "wrong-password", "the password does not open the repository"),
     (r"already locked", "locked", "the repository is locked"),
@@ -82,6 +84,9 @@ def explain(exit_code: int, words: Iterable[str], where: str) -> OffsiteError:
     # What restic says of an attempt that it repeats counts only where it says nothing else.
     final = [line for line in lines if _RETRY not in line] or lines
     code = _BY_EXIT.get(exit_code) or _code(final) or _code(lines) or "failed"
+    if code == "refused" and _code(lines) == "server-failed":
+        # What it failed to store is there in part, and append-only: that is why it refuses the second try.
+        code, final = "server-failed", lines
     detail = next((line for line in final if _code([line]) == code), final[0] if final else f"exit code {exit_code}")
     what = _WHAT.get(code, "restic failed")
     return OffsiteError(code, f"{what}: {without_credentials(detail)[:_LONGEST]}", where)

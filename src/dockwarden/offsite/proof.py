@@ -10,9 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol, TypeAlias, cast
 
+from dockwarden.durable.hashing import Hashing
+from dockwarden.durable.pump import Pump
 from dockwarden.evidence.digests import Digests, Measure
 
 PIECE = 1 << 20
+BUFFER = 4 << 20
+"""Bytes that are hashed at a time in a large file; whole leaves."""
 ORIGINAL, LEAVES, SEAL = PARTS = ("original", "leaves", "seal.note")
 
 
@@ -101,11 +105,9 @@ class ReadBack:
         elif part in seen:
             yield self._refuse(item, "doubled", "it is in the snapshot twice", path)
         elif part == ORIGINAL:
-            measure = Measure()
-            for piece in _pieces(tar, member):
-                measure.update(piece)
-            what = _difference(measure.finish(), item.digests)
-            seen[ORIGINAL] = hashlib.sha256(b"".join(measure.leaves)).hexdigest()
+            digests, leaves = _measure(tar, member)
+            what = _difference(digests, item.digests)
+            seen[ORIGINAL] = hashlib.sha256(b"".join(leaves)).hexdigest()
             if what:
                 yield self._refuse(item, "differs", what, path)
         else:
@@ -140,6 +142,36 @@ def _difference(found: Digests, sealed: Digests) -> str:
         return f"it has {found.size} bytes instead of {sealed.size}"
     names = {"SHA-256": "sha256", "SM3": "sm3", "leaves root": "leaves_root"}
     return f"{', '.join(name for name, key in names.items() if getattr(found, key) != getattr(sealed, key))} differ"
+
+
+def _measure(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[Digests, list[bytes]]:
+    """Digests and leaf hashes of a file in the stream. A large one is hashed in threads, while more of it comes."""
+    if member.size <= BUFFER:
+        measure = Measure()
+        for piece in _pieces(tar, member):
+            measure.update(piece)
+        return measure.finish(), measure.leaves
+    hashing, pump, size = Hashing(), Pump(BUFFER, 4), 0
+    hashing.join(pump)
+
+    def read() -> None:
+        nonlocal size
+        with cast(IO[bytes], tar.extractfile(member)) as source:
+            while length := _fill(source, pump.claim()):
+                pump.put(size, length)
+                size += length
+
+    pump.run(read)
+    return hashing.digests(size), hashing.leaves
+
+
+def _fill(source: IO[bytes], frame: memoryview) -> int:
+    """Fill a buffer as far as there is something; returns the number of bytes."""
+    done = 0
+    while done < frame.nbytes and (piece := source.read(min(PIECE, frame.nbytes - done))):
+        frame[done : done + len(piece)] = piece
+        done += len(piece)
+    return done
 
 
 def _pieces(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:

@@ -80,6 +80,8 @@ class Mosquitto:
         binary = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if binary is None:
             raise ServiceError("broker", "there is no mosquitto", "PATH", "Install the Debian package mosquitto.")
+        if _listens(self.port):  # before ours is there: it would be taken for ours
+            raise ServiceError("broker", "the port is taken", f"port {self.port}", "Choose another port.")
         with self.log.open("ab") as log:
             command = [binary, "-c", str(self._config)]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -90,9 +92,6 @@ class Mosquitto:
                 last = self.log.read_text("utf-8", "replace")[-300:]
                 raise ServiceError("broker", f"mosquitto does not start: {last}", str(self.log), "Read its log.")
             time.sleep(0.02)
-        if self._process.poll() is not None:  # it was another's port that answered
-            self._process = None
-            raise ServiceError("broker", "the port is taken", f"port {self.port}", "Choose another port.")
 
     def stop(self) -> None:
         """Stop it as a service manager would; nothing happens where it does not run."""

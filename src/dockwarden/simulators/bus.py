@@ -32,6 +32,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from dockwarden.agent.drivers import mass_storage, profiles
 from dockwarden.agent.drivers.hotplug import Event, Plugged, Refused, Unplugged
@@ -80,11 +81,12 @@ class DirectoryBus:
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
 
     def start(self, put: Callable[[Event], None]) -> None:
         """See HotPlug."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._observer = Observer()  # not earlier: watchdog starts a thread when one is made
         self._observer.schedule(_Waker(self._wake), str(self._folder))
         self._observer.start()
         self._thread = threading.Thread(target=self._run, args=(put,), name="bus")
@@ -96,9 +98,11 @@ class DirectoryBus:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
+        if self._observer is not None:
             self._observer.stop()
             self._observer.join()
-            self._thread = None
+            self._observer = None
 
     def _run(self, put: Callable[[Event], None]) -> None:
         while not self._stopping:

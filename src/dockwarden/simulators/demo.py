@@ -349,6 +349,7 @@ def _brief(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _stay(world: World, teller: Teller) -> None:
     """Keep everything up until Ctrl-C."""
+    world.ask()
     teller.say(f"centre   {world.centre.call('info')['web']}")
     teller.say(f"station  {world.station.call('info')['page']}")
     teller.say("Ctrl-C ends it.")

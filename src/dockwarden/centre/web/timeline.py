@@ -190,7 +190,9 @@ def _stream(stream: Any, words: Words) -> str:
 
 def _part(part: Any, words: Words) -> str:
     del words
-    return f"{text_of(part, 'name')} ({size(part.get('size'))})" if isinstance(part, Mapping) else "?"
+    if isinstance(part, Mapping):
+        return f"{text_of(part, 'name')} ({size(part.get('size'))})"
+    return part if isinstance(part, str) else "?"
 
 
 def _missing(name: Any, words: Words) -> str:
