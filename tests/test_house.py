@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src" / "dockwarden"
 MAX_LINES = 450
+# One file by design: a stranger reads it, copies it to any machine and runs it there.
+STAND_ALONE = SRC / "evidence" / "verify.py"
 PACKAGES = sorted(path.parent for path in SRC.glob("*/**/__init__.py"))
 MODULES = sorted(SRC.rglob("*.py"))
 SCRIPTS = sorted(
@@ -91,7 +93,7 @@ def test_every_folder_of_modules_is_a_package_that_says_what_it_is_for() -> None
         assert len(tree.body) == 1, f"{at(folder)}/__init__.py holds more than that line"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=at)
+@pytest.mark.parametrize("path", [path for path in MODULES if path != STAND_ALONE], ids=at)
 def test_a_room_is_small(path: Path) -> None:
     lines = path.read_text("utf-8").count("\n")
     assert lines <= MAX_LINES, f"{lines} lines: more than one reason to change?"
