@@ -248,9 +248,11 @@ def _check_vault(look: _Look) -> None:
         for home in _listed(prefix):
             if not RECORD.fullmatch(home.name) or home.name[:2] != prefix.name:
                 look.wrong.append(f"vault: {prefix.name}/{home.name} is no record's place")
-            elif {path.name for path in _listed(home)} != VAULT_FILES:
+                continue
+            there = {path.name for path in _listed(home)}
+            if there != VAULT_FILES:
                 look.wrong.append(f"record {home.name}: its folder does not hold just original, leaves and seal.note")
-            else:
+            if there >= VAULT_FILES:
                 look.held[home.name] = _held(look, home)
 
 
@@ -326,12 +328,13 @@ def _check_verdicts(look: _Look) -> None:
     """Where the log says that a bay was safe, all of that device had been sealed and confirmed before."""
     devices: dict[str, str] = {}
     refused: dict[str, set[bytes]] = {}
+    only_one = len(look.scene.cards) == 1
     for fact in look.facts:
         body = fact.body or {}
         session = str(body.get("session"))
-        if fact.kind == "docked":
+        if fact.kind == "docked" and body:
             devices[session] = body["device"]["key"]
-        if fact.kind == "quarantined":
+        if fact.kind == "quarantined" and body:
             refused.setdefault(session, set()).add(_raw(body))
         if body.get("state") == "safe":
             look.wrong += [
@@ -339,7 +342,8 @@ def _check_verdicts(look: _Look) -> None:
                 for raw in sorted(refused.get(session, set()))
             ]
             for card in look.scene.cards:
-                if card.device == devices.get(session) or (card.device is None and len(look.scene.cards) == 1):
+                device = devices.get(session)
+                if device is not None and (card.device == device or (card.device is None and only_one)):
                     _check_verdict(look, card, fact)
 
 
@@ -388,7 +392,7 @@ def _check_copies(look: _Look) -> None:
     """No word of a copy elsewhere without a receipt for just these bytes, and without the bytes themselves."""
     restored = _restored(look.scene.restored)
     for (record, kind, place), fact in look.latest.items():
-        if STORED_KINDS.get(kind) != place or fact.outcome != "done":
+        if kind not in STORED_KINDS or STORED_KINDS[kind] != place or fact.outcome != "done":
             continue
         held = look.held.get(record)
         if held is None:

@@ -17,8 +17,8 @@ BUILT_IN = Path(__file__).with_name("profiles")
 GROUPS = frozenset({"cam", "officer", "date", "time", "seq", "important"})
 """Named groups that a name pattern may have."""
 
-MAX_NAME_BYTES = 2048
-"""Longest path below a volume's root: what a seal can hold."""
+MAX_NAME_BYTES = 4096
+"""Longest path below a volume's root that is taken: Linux's own limit."""
 
 _DIRECTIVES = frozenset("%" + letter for letter in "YymdHMSb")
 _CHECK_THE_FILE = "Correct the file; until then devices of this family are taken by another profile."
@@ -46,11 +46,16 @@ class Match(_Data):
             raise ValueError("fits every device: say vendor, product, label or folder")
         return self
 
-    def fits(self, seen: "Seen") -> bool:
-        """Whether the device looks like this."""
+    def fits(self, seen: "Seen") -> int:
+        """How well the device looks like this: 0 not at all, 1 by a folder, 2 by what it says of itself.
+
+        What a device says of itself is stronger: anybody can make a folder on it.
+        """
         pairs = ((self.vendor, seen.vendor), (self.product, seen.product), (self.label, seen.label))
         said = all(pattern is None or pattern.fullmatch(text or "") for pattern, text in pairs)
-        return said and (self.folder is None or any(self.folder.fullmatch(folder) for folder in seen.folders))
+        if not said or not (self.folder is None or any(self.folder.fullmatch(folder) for folder in seen.folders)):
+            return 0
+        return 2 if any(pattern is not None for pattern, _ in pairs) else 1
 
 
 class NamePattern(_Data):
@@ -171,17 +176,19 @@ def read(path: Path) -> Profile:
 
 
 def choose(profiles: Iterable[Profile], seen: Seen) -> Profile:
-    """Return the profile that fits; the fallback where none does.
+    """Return the profile that fits best; the fallback where none does.
 
-    Raises ProfileError `ambiguous-profile` that names all that fit, or `no-profile`.
+    Raises ProfileError `ambiguous-profile` that names all that fit equally well, or `no-profile`.
     """
     fallback: Profile | None = None
-    fitting: list[Profile] = []
+    marks: list[tuple[int, Profile]] = []
     for profile in profiles:
         if not profile.match:
             fallback = profile
-        elif any(match.fits(seen) for match in profile.match):
-            fitting.append(profile)
+        elif mark := max(match.fits(seen) for match in profile.match):
+            marks.append((mark, profile))
+    best = max((mark for mark, _ in marks), default=0)
+    fitting = [profile for mark, profile in marks if mark == best]
     if len(fitting) > 1:
         names = " and ".join(profile.name for profile in fitting)
         do = "Make the match of one of them narrower."
