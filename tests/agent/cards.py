@@ -1,19 +1,23 @@
 """Cards made of plain folders, the devices that show them, and the outside checker over a station."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.oracle import Card, Scene, show, violations
 
 from dockwarden.agent.bays import Progress, Stay
-from dockwarden.agent.docking import Desk, dock, undock
+from dockwarden.agent.docking import dock, undock
 from dockwarden.agent.drivers import profiles
 from dockwarden.agent.drivers.mass_storage import recognise
 from dockwarden.agent.drivers.source import Device, Reader, SourceInfo
+from dockwarden.agent.sessions import Desk
 from dockwarden.agent.stores import Stores, open_stores
 from dockwarden.durable.files import Files, OsFiles
+from dockwarden.durable.leaflist import recorded_leaves
 from dockwarden.evidence.notes import SigningKey
 from dockwarden.evidence.seals import ReadBack
 from dockwarden.simulators.camera import at
@@ -21,7 +25,7 @@ from dockwarden.simulators.faults import Fault, FaultyDevice
 
 PROFILES = {profile.name: profile for profile in profiles.load().profiles}
 LEAF = 524_288
-KEY = SigningKey.from_seed("st-01", bytes(range(32)))
+KEY = SigningKey("st-01", bytes(range(32)))
 
 
 def make_card(root: Path, files: Mapping[str | bytes, bytes]) -> Path:
@@ -51,12 +55,8 @@ class Counted:
     inner: Device
     given: dict[bytes, int] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.info = self.inner.info
-        self.sources = self.inner.sources
-        self.unlisted = self.inner.unlisted
-        self.clock = self.inner.clock
-        self.close = self.inner.close
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def open(self, source: SourceInfo, uncached: bool) -> Reader:
         """See Device."""
@@ -80,6 +80,37 @@ class _CountedReader:
 
     def close(self) -> None:
         self.inner.close()
+
+
+@dataclass
+class Patient(Counted):
+    """A device that gives what lies at `place` only when all whole groups before are on the station's disk: where a
+    copy ends is then the same each time."""
+
+    stores: Stores = field(kw_only=True)
+    place: int = field(kw_only=True)
+    group: int = field(kw_only=True)
+
+    def open(self, source: SourceInfo, uncached: bool) -> Reader:
+        """See Device."""
+        return _PatientReader(self, self.inner.open(source, uncached), source.name.raw)
+
+    def wait(self) -> None:
+        """Until the leaf list of the one stage names all whole groups before the place."""
+        wanted = self.place // self.group * self.group // LEAF
+        ends = time.monotonic() + 60
+        while sum(recorded_leaves(path) for path in self.stores.folders.staging.glob("*/leaves")) < wanted:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
+
+class _PatientReader(_CountedReader):
+    device: Patient
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset <= self.device.place < offset + length:
+            self.device.wait()
+        return super().read(offset, length)
 
 
 @dataclass
@@ -114,9 +145,9 @@ class Room:
         return violations(Scene(self.root, cards, raws, settled=settled))
 
 
-def shown(root: Path, serial: str = "CAM001") -> Card:
-    """What a card shows now, for the checker."""
-    return show(root, f"BODYCAM-{serial}")
+def shown(root: Path, serial: str | None = "CAM001") -> Card:
+    """What a card shows now, for the checker, which cannot tell two cards under one serial apart."""
+    return show(root, None if serial is None else f"BODYCAM-{serial}")
 
 
 def codes(progress: Progress) -> set[str]:

@@ -1,14 +1,17 @@
 """A station in a temporary folder, without processes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.agent.cards import Room
+from tests.agent.cards import LEAF, Room
 
+from dockwarden.agent import intake
 from dockwarden.agent.bays import Progress
 from dockwarden.agent.drivers.source import Device
 from dockwarden.agent.stores import Stores
+from dockwarden.durable.copying import Geometry, copy_in_one_pass
 
 
 @pytest.fixture
@@ -17,6 +20,14 @@ def room(tmp_path: Path) -> Iterator[Room]:
     opened = Room(tmp_path / "station")
     yield opened
     opened.stores.close()
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Copies go in groups of so many bytes, so that a few megabytes are a large file."""
+    geometry = Geometry(buffer=LEAF, buffers=2, group=2 * LEAF)
+    monkeypatch.setattr(intake, "copy_in_one_pass", partial(copy_in_one_pass, geometry=geometry))
+    return geometry.group
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.agent.cards import folder_device
+
 from dockwarden.agent import vault
 from dockwarden.agent.bays import Progress
 from dockwarden.agent.drivers.source import Device
-from dockwarden.agent.intake import settle
+from dockwarden.agent.settling import settle
 from dockwarden.agent.stores import Stores
 from dockwarden.evidence import seals
 

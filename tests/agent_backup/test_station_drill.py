@@ -63,7 +63,9 @@ def test_a_damaged_pack_fails_the_record_that_it_holds_and_no_other(station: Sta
     flip(largest, 500_000)
     summary = station.drill()
     assert summary["records"] == 1
-    assert [(found["record"], found["code"]) for found in summary["failed"]] == [(hurt.record, "differs")]
+    # Where restic notices the damage itself it leaves the file out; else its bytes differ.
+    assert [found["record"] for found in summary["failed"]] == [hurt.record]
+    assert summary["failed"][0]["code"] in ("differs", "missing")
     assert (outcomes(station, hurt.record), outcomes(station, whole.record)) == (["failed"], ["done"])
 
 

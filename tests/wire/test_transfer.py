@@ -336,6 +336,26 @@ def test_when_all_is_durable_the_whole_is_checked_stored_and_receipted() -> None
     assert (said(again).complete, said(again).session, again[1]) == (True, OTHER_SESSION, SayReceipt(RECEIPT))
 
 
+def test_the_whole_is_not_checked_while_a_leaf_is_only_written() -> None:
+    one = sample(2 * SMALL_LEAF)
+    receiver = receiver_of(one)
+    epoch = said(receiver.on_offer(offer_of(one), 0.0)).epoch
+    for leaf in (0, 1):
+        receiver.on_chunk(chunk_of(one, leaf, epoch, leaf + 1), 0.0)
+    assert not is_whole(receiver.on_durable([0]))
+    assert not is_whole(receiver.on_offer(offer_of(one, epoch), 1.0))
+    assert is_whole(receiver.on_durable([1]))
+
+
+def test_the_highest_serial_counts_as_seen_whatever_comes_after_it() -> None:
+    one = sample(3 * SMALL_LEAF)
+    receiver = receiver_of(one)
+    epoch = said(receiver.on_offer(offer_of(one), 0.0)).epoch
+    receiver.on_chunk(chunk_of(one, 1, epoch, 2), 0.0)
+    receiver.on_chunk(chunk_of(one, 0, epoch, 1), 0.0)
+    assert said(receiver.on_durable([0, 1])).seen == 2
+
+
 def test_an_item_of_no_bytes_is_whole_with_its_offer() -> None:
     assert is_whole(receiver_of(sample(0), limit=0).on_offer(offer_of(sample(0)), 0.0))
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from dockwarden.agent.drivers.hotplug import Event, Plugged, Refused
 from dockwarden.agent.drivers.source import Device
+from dockwarden.durable.files import DurableError
 from dockwarden.service.errors import ServiceError
 from dockwarden.service.logs import log
 
@@ -33,6 +34,7 @@ class Finding:
 
 
 PULLED_OUT = Finding("pulled-out", "the device was taken before it was safe: dock it again in any bay")
+STOPPED = Finding("stopped", "the station was stopped before the device was safe: it goes on at the next start")
 
 
 @dataclass
@@ -159,7 +161,7 @@ class Bays:
         if not known:
             log("bays").warning("an event of a bay that is not in the settings", bay=event.bay)
         elif isinstance(event, Refused):
-            self._refuse(event.bay, event.error)
+            self._record_refusal(event)
 
     def snapshot(self) -> list[dict[str, object]]:
         """All bays as the status shows them."""
@@ -188,8 +190,7 @@ class Bays:
             try:
                 self._dock(bay, device, progress, stay)
             except Exception as error:
-                log("bays").exception("a docking session failed", bay=bay, error=type(error).__name__)
-                progress.find(Finding("internal", f"the station failed: {type(error).__name__}"))
+                progress.find(_told(bay, error))
                 progress.enter("incomplete")
             finally:
                 device.close()
@@ -198,6 +199,14 @@ class Bays:
         self._progress[bay] = progress
         self._visits[bay] = _Visit(stay, thread)
         thread.start()
+
+    def _record_refusal(self, event: Refused) -> None:
+        """The bay shows it already; that it cannot be recorded must not end the thread that all bays hang on."""
+        try:
+            self._refuse(event.bay, event.error)
+        except Exception as error:
+            with self._lock:
+                self._progress[event.bay].find(_told(event.bay, error))
 
     def _leave(self, bay: str) -> None:
         visit = self._visits.get(bay)
@@ -209,3 +218,12 @@ class Bays:
             # The person who pulled it out too early still stands there: say it until the next device comes.
             after.find(PULLED_OUT)
         self._progress[bay] = after
+
+
+def _told(bay: str, error: Exception) -> Finding:
+    """What a bay shows of an error that ended its session."""
+    if isinstance(error, DurableError | ServiceError):
+        log("bays").error("a docking session ended", bay=bay, code=error.code, where=error.where, what=error.what)
+        return Finding(error.code, f"{error.what}. {error.do}")
+    log("bays").error("a docking session failed", bay=bay, error=type(error).__name__, exc_info=error)
+    return Finding("internal", f"the station failed: {type(error).__name__}")

@@ -4,7 +4,7 @@ never from the command line."""
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,10 +16,9 @@ from dockwarden.agent.station import read_only_view, run_station
 from dockwarden.agent.status import records as list_records
 from dockwarden.agent.status import status as make_status
 from dockwarden.agent.stores import Folders
-from dockwarden.durable.files import DurableError, OsFiles, write_durably
-from dockwarden.evidence.canonical import MalformedError
-from dockwarden.evidence.notes import SignatureError
+from dockwarden.durable.files import OsFiles, write_durably
 from dockwarden.rules.labels import ACTIVITIES
+from dockwarden.service.command import print_json, run_command
 from dockwarden.service.errors import ServiceError
 from dockwarden.service.socket import call
 
@@ -74,7 +73,7 @@ def status(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     chosen = read_settings(settings)
     found = _ask_or_read(chosen, "status")
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     records, disk = found["records"], found["disk"]
     console = Console()
@@ -93,7 +92,7 @@ def bays(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     """The bays and what is in them."""
     found = _ask_or_read(read_settings(settings), "status")["bays"]
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _print_bays(Console(), found)
 
@@ -107,7 +106,7 @@ def records(
     """The station's records, newest first."""
     found = _ask_or_read(read_settings(settings), "records", {"limit": limit})["records"]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("record", "name", "MB", "deadline", "facts")
     for record in found:
@@ -132,7 +131,7 @@ def label(
     words = _read_json(given) if given is not None else _ask_for_label()
     found = _ask(read_settings(settings), "label", {"record": record, "by": officer_number, "given": words})
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         missing = found["missing"]
         print("complete" if not missing else f"still missing: {', '.join(missing)}")
@@ -149,9 +148,15 @@ def roster(
 
 
 @app.command()
-def backup(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+def backup(
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+    new_repository: Annotated[
+        bool, typer.Option("--new-repository", help="Make a new repository where the known one is gone for good.")
+    ] = False,
+) -> None:
     """Back up off-site now, and prove it by reading it back. The nightly timer calls this."""
-    _long(read_settings(settings), "backup", as_json)
+    _long(read_settings(settings), "backup", as_json, {"new_repository": new_repository})
 
 
 @app.command()
@@ -160,10 +165,10 @@ def drill(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     _long(read_settings(settings), "drill", as_json)
 
 
-def _long(settings: Settings, method: str, as_json: bool) -> None:
-    found = _ask(settings, method, timeout=LONG_S)
+def _long(settings: Settings, method: str, as_json: bool, params: dict[str, Any] | None = None) -> None:
+    found = _ask(settings, method, params, timeout=LONG_S)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print("  ".join(f"{key} {value}" for key, value in found.items()))
     if found.get("failed"):
@@ -227,21 +232,6 @@ def _print_bays(console: Console, found: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def fail(error: ServiceError | DurableError) -> NoReturn:
-    """Print an error as {code, what, where, do} for people, on standard error, and exit with 2."""
-    print(f"{error.code}: {error.what}\n  where: {error.where}\n  do:    {error.do}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 def main() -> None:
-    """Entry point: exit 0 good, 1 bad finding, 2 cannot run."""
-    try:
-        app()
-    except (ServiceError, DurableError) as error:
-        fail(error)
-    except (MalformedError, SignatureError) as error:
-        fail(ServiceError("malformed", str(error), "the input", "Correct it and try again."))
+    """Entry point."""
+    run_command(app)

@@ -3,77 +3,54 @@
 The bay turns green only when every source is sealed and confirmed; time never turns amber green.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from dockwarden.agent import vault
-from dockwarden.agent.bays import PULLED_OUT, Finding, Progress, State, Stay
-from dockwarden.agent.drivers.profiles import Profile
+from dockwarden.agent.bays import PULLED_OUT, STOPPED, Finding, Progress, State, Stay
+from dockwarden.agent.confirming import confirm_all
 from dockwarden.agent.drivers.source import ClockReading, Device, SourceError, SourceInfo
-from dockwarden.agent.intake import Claims, Docking, NotTaken, known_record, leaf_differs, take
+from dockwarden.agent.intake import Docking, NotTaken, finish_left, is_of_the_source, take
+from dockwarden.agent.known import source_key
 from dockwarden.agent.metadata.clock import captured_utc, measure
 from dockwarden.agent.metadata.filenames import facts_of
-from dockwarden.agent.quarantine import Reason, Where, quarantine
-from dockwarden.agent.stores import Stores, new_id
+from dockwarden.agent.quarantine import Reason, quarantine
+from dockwarden.agent.recognising import known_record
+from dockwarden.agent.sealed import intact
+from dockwarden.agent.sessions import (
+    Desk,
+    Gone,
+    Session,
+    end_if_over,
+    is_done,
+    key_of,
+    listed,
+    stay_or_leave,
+    told,
+)
+from dockwarden.agent.stores import new_id
 from dockwarden.durable.files import DurableError
-from dockwarden.durable.staging import drop_stage
-from dockwarden.evidence import merkle
+from dockwarden.durable.staging import Stage
 from dockwarden.evidence.canonical import Object
-from dockwarden.evidence.digests import leaf_count, leaf_length
 from dockwarden.service.logs import log
 
 RELISTINGS = 3
 """How often a device is listed again at the end, to take what appeared meanwhile."""
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What every docking session of a station works with. `profiles` by name."""
-
-    stores: Stores
-    profiles: Mapping[str, Profile]
-    claims: Claims = field(default_factory=Claims)
-
-
-@dataclass
-class Session:
-    """A session's running account, by raw paths: records taken, sources that failed, things that are no source."""
-
-    desk: Desk
-    docking: Docking
-    progress: Progress
-    stay: Stay
-    taken: dict[bytes, str] = field(default_factory=dict)
-    failed: set[bytes] = field(default_factory=set)
-    unlisted: set[bytes] = field(default_factory=set)
-
-    @property
-    def stores(self) -> Stores:
-        """The station's stores."""
-        return self.desk.stores
-
-
-class Gone(Exception):
-    """The device was pulled out or the station stops: the session ends where it is."""
-
-
 def dock(desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -> Session:
     """Run the session of `device` in `bay`; writes the bay's state and findings to `progress`.
 
     Returns when the bay shows its verdict, or early when the stay has ended. Facts: docked, clock-measured, those
-    of each record, judged (before the bay shows it).
+    of each record, judged (before the bay shows it). Raises DurableError where the log cannot be written.
     """
     session = _open(desk, bay, device, progress, stay)
     try:
         _take_all(session)
-        _confirm_all(session)
+        confirm_all(session)
         state = _verdict(session)
     except Gone:
-        state = _pulled_out(session)
+        state = _cut_short(session)
     except SourceError as error:
         if error.code != "unplugged":
             raise
-        state = _pulled_out(session)
+        state = _cut_short(session)
     _say(session, "judged", state)
     progress.enter(state)
     return session
@@ -116,155 +93,71 @@ def _take_all(session: Session) -> None:
     """Take every source, listing again until nothing new appears."""
     for round_number in range(RELISTINGS):
         dealt_with = session.taken.keys() | session.failed
-        sources = [source for source in _list(session) if source.name.raw not in dealt_with]
+        sources = [source for source in listed(session) if key_of(source) not in dealt_with]
         if not sources and round_number:
             return
         if not round_number:
             session.progress.expect(len(sources), sum(source.size for source in sources))
         for source in sources:
-            _stay_or_leave(session)
+            stay_or_leave(session)
             _take_one(session, source)
+            session.progress.file_done()
     if sources:
         session.progress.find(Finding("still-changing", "the device keeps showing new files"))
 
 
-def _stay_or_leave(session: Session) -> None:
-    if session.stay.ended.is_set():
-        raise Gone
-
-
 def _take_one(session: Session, source: SourceInfo) -> None:
-    stores, docking, progress = session.stores, session.docking, session.progress
+    """Take a source, or say why not: whatever one does, the next ones get their turn. Raises Gone."""
+    try:
+        session.taken[key_of(source)] = _record_of(session, source)
+    except NotTaken as failure:
+        _not_taken(session, source, failure.cause, failure.stage)
+    except (SourceError, DurableError) as error:
+        _not_taken(session, source, error, None)
+    except Exception as error:
+        log("intake").exception("a source failed", bay=session.docking.bay, error=type(error).__name__)
+        session.failed.add(key_of(source))
+        session.progress.find(Finding("internal", f"the station failed at a file: {type(error).__name__}"))
+
+
+def _record_of(session: Session, source: SourceInfo) -> str:
+    stores, claims, docking, cancel = session.stores, session.desk.claims, session.docking, session.stay.ended
     done = 0
 
     def count(reached: int) -> None:
         nonlocal done
-        progress.add(reached - done)
+        session.progress.add(reached - done)
         done = reached
 
-    try:
-        record = known_record(stores, docking, source)
-        if record is None:
-            record = take(stores, session.desk.claims, docking, source, count, session.stay.ended)
-        count(source.size)
-        session.taken[source.name.raw] = record
-    except NotTaken as failure:
-        _not_taken(session, source, failure)
-    except (SourceError, DurableError) as error:
-        _ended(session, error)
-        _keep_reason(session, source, new_id(), error, None)
-    progress.file_done()
+    finish_left(stores, claims, docking, source, cancel)
+    record = known_record(stores, docking.device, source)
+    if record is None:
+        record = take(stores, claims, docking, source, count, cancel)
+    count(source.size)
+    return record
 
 
-def _not_taken(session: Session, source: SourceInfo, failure: NotTaken) -> None:
+def _not_taken(session: Session, source: SourceInfo, cause: SourceError | DurableError, stage: Stage | None) -> None:
     """A source that fails by itself goes to quarantine with what was read; a stage that can go on later stays."""
-    cause = failure.cause
-    _ended(session, cause)
-    if isinstance(cause, SourceError) or cause.code.startswith("source-"):
-        _keep_reason(session, source, failure.stage.plan.record, cause, failure)
-    else:
-        session.failed.add(source.name.raw)
-        session.progress.find(Finding(cause.code, f"{cause.what}. {cause.do}"))
+    end_if_over(session, cause)
+    session.fail(source, cause)
+    if not is_of_the_source(cause):
         log("intake").error("a source could not be kept", code=cause.code, where=cause.where, bay=session.docking.bay)
-
-
-def _ended(session: Session, error: SourceError | DurableError) -> None:
-    if session.stay.ended.is_set() or error.code in ("unplugged", "cancelled"):
-        raise Gone from error
-
-
-def _keep_reason(
-    session: Session, source: SourceInfo, item: str, error: SourceError | DurableError, failure: NotTaken | None
-) -> None:
-    session.failed.add(source.name.raw)
-    session.progress.find(Finding(error.code, f"{error.what}. {error.do}"))
-    staged = failure.stage.folder if failure is not None else None
-    reason = Reason(error.code, error.what)
-    quarantine(session.stores, item, _where(session), source.name, reason, staged)
-    if failure is not None:
-        drop_stage(session.stores.files, failure.stage)
-
-
-def _where(session: Session) -> Where:
-    return Where(session.docking.session, session.docking.device.info.key)
-
-
-def _confirm_all(session: Session) -> None:
-    """Read every record that has not been confirmed a second time, past the cache."""
-    if session.stores.readings < 2:
         return
-    session.progress.enter("confirming")
-    ledger = session.stores.ledger
-    sources = {source.name.raw: source for source in _list(session)}
-    waiting = [
-        (sources[raw], record)
-        for raw, record in session.taken.items()
-        if raw in sources and not _is_done(session.stores, record, "confirmed")
-    ]
-    session.progress.expect(len(waiting), sum(source.size for source, _ in waiting))
-    for source, record in waiting:
-        _stay_or_leave(session)
-        try:
-            outcome, body = _read_again(session, source, record)
-        except SourceError as error:
-            _ended(session, error)
-            outcome, body = False, {"code": error.code, "what": error.what}
-        ledger.append(
-            "confirmed",
-            record=record,
-            place="station",
-            outcome="done" if outcome else "failed",
-            by=session.stores.by("intake"),
-            body={"session": session.docking.session, "reading": 2, **body},
-        )
-        session.progress.file_done()
-
-
-def _read_again(session: Session, source: SourceInfo, record: str) -> tuple[bool, Object]:
-    """Compare a second reading of the device with the sealed leaves; where they differ a third reading decides.
-
-    What two of three readings say is right. When they are against the seal, the record stays as it is, its
-    confirmation has failed and the bay stays amber.
-    """
-    leaves = vault.leaf_hashes(session.stores.folders.vault, record)
-    reader = session.docking.device.open(source, uncached=True)
-    differing: list[int] = []
+    item = new_id() if stage is None else stage.plan.record
+    reason = Reason(cause.code, cause.what)
     try:
-        for index in range(leaf_count(source.size)):
-            _stay_or_leave(session)
-            if leaf_differs(reader, source.size, index, leaves[index]):
-                differing.append(index)
-            session.progress.add(leaf_length(source.size, index))
-        denied = [index for index in differing if leaf_differs(reader, source.size, index, leaves[index])]
-        how = reader.how
-    finally:
-        reader.close()
-    body: Object = {
-        "denied": list(denied),
-        "differing": list(differing),
-        "leaves_root": merkle.root(leaves).hex(),
-        "read": how,
-    }
-    if differing:
-        what = "two readings of the device differ; a third agreed with what was sealed"
-        session.progress.find(Finding("readings-differ", what))
-    if denied:
-        session.progress.find(Finding("not-confirmed", "the device no longer gives the bytes that were sealed"))
-    if how == "none":
-        session.progress.find(Finding("no-read-back", "the device cannot be read past the cache: nothing is proven"))
-    return not denied and how != "none", body
+        quarantine(session.stores, item, session.where, source.name, reason, stage)
+    except DurableError as error:
+        session.fail(source, error)
+        log("intake").error("quarantine failed", code=error.code, where=error.where, bay=session.docking.bay)
 
 
 def _verdict(session: Session) -> State:
     """Green only when everything on the device, listed anew, is sealed and confirmed."""
-    sources = _list(session)
-    proven = [
-        source
-        for source in sources
-        if source.name.raw in session.taken and _is_safe(session.stores, session.taken[source.name.raw], source)
-    ]
-    lacking = len(sources) - len(proven) + len(session.unlisted)
-    vanished = set(session.taken) - {source.name.raw for source in sources}
+    sources = listed(session)
+    lacking = sum(not _is_safe(session, source) for source in sources) + len(session.unlisted)
+    vanished = session.taken.keys() - {key_of(source) for source in sources}
     if vanished:
         session.progress.find(Finding("vanished", "files that were taken are no longer on the device"))
     if lacking:
@@ -276,37 +169,33 @@ def _verdict(session: Session) -> State:
     return "safe" if session.stores.readings >= 2 else "copied"
 
 
-def _is_safe(stores: Stores, record: str, source: SourceInfo) -> bool:
-    """Sealed, read back from the disk, confirmed where policy asks for it, and still the size that was sealed."""
-    if not _is_done(stores, record, "sealed"):
+def _is_safe(session: Session, source: SourceInfo) -> bool:
+    """Whether a source is sealed and still in the vault, was read back from the disk, is confirmed where policy asks
+    for it, and is still what was sealed. Where it is not, a finding says why, unless one has already."""
+    key, stores = key_of(source), session.stores
+    record = session.taken.get(key)
+    if record is None or key in session.failed:
         return False
-    made, _ = vault.read_seal(stores.folders.vault, record)
-    if made.read_back == "none" or made.digests.size != source.size:
+    try:
+        seal, _ = intact(stores, record)
+    except DurableError as error:
+        session.progress.find(told(error))
         return False
-    if made.source.get("modified_raw") != source.modified_raw:
+    device = session.docking.device.info.key
+    if source_key(device, source.to_object()) != source_key(device, seal.source):
+        session.progress.find(told(SourceError("changed", device)))
         return False
-    return stores.readings < 2 or _is_done(stores, record, "confirmed")
+    if seal.read_back == "none":
+        what = "the station's disk cannot be read past its cache: nothing is proven"
+        session.progress.find(Finding("no-read-back", what))
+        return False
+    return stores.readings < 2 or is_done(stores, record, "confirmed")
 
 
-def _is_done(stores: Stores, record: str, kind: str) -> bool:
-    found = stores.ledger.latest(record).get((kind, "station"))
-    return found is not None and found.outcome == "done"
-
-
-def _list(session: Session) -> list[SourceInfo]:
-    """List the device anew; what is no source is said once and keeps the bay amber."""
-    sources = session.docking.device.sources()
-    for item in session.docking.device.unlisted():
-        if item.name.raw not in session.unlisted:
-            session.unlisted.add(item.name.raw)
-            reason = Reason("unlisted", item.reason)
-            quarantine(session.stores, new_id(), _where(session), item.name, reason)
-            session.progress.find(Finding("unlisted", item.reason))
-    return sources
-
-
-def _pulled_out(session: Session) -> State:
-    session.progress.find(PULLED_OUT)
+def _cut_short(session: Session) -> State:
+    """The stay has ended before the verdict: by the station's own end, or because somebody took the device."""
+    stopped = session.stay.ended.is_set() and not session.stay.left
+    session.progress.find(STOPPED if stopped else PULLED_OUT)
     return "incomplete"
 
 

@@ -5,10 +5,10 @@ The table is a projection of the seals in the vault and can be made anew from th
 
 import hashlib
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, insert, select
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, and_, insert, select
 
 from dockwarden.durable.files import Files
-from dockwarden.durable.tables import reading, writing
+from dockwarden.durable.tables import latest, reading, writing
 from dockwarden.evidence import canonical, fields
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.seals import Seal
@@ -49,10 +49,12 @@ def remember(connection: Connection, seal: Seal) -> None:
 
 
 def records_of(engine: Engine, key: Object) -> list[str]:
-    """The records that came from sources with this key."""
-    query = select(_KNOWN.c.record).where(_KNOWN.c.source_key == _digest(key))
+    """The records that came from sources with this key, the newest first."""
+    sealed = and_(latest.c.record == _KNOWN.c.record, latest.c.kind == "sealed", latest.c.outcome == "done")
+    query = select(_KNOWN.c.record).join(latest, sealed).where(_KNOWN.c.source_key == _digest(key))
     with reading(engine) as connection:
-        return list(connection.scalars(query))
+        found = connection.scalars(query.order_by(latest.c.log.desc(), latest.c.seq.desc()))
+        return list(dict.fromkeys(found))
 
 
 def _digest(key: Object) -> str:

@@ -16,6 +16,9 @@ from dockwarden.evidence.facts import Outcome
 from dockwarden.service.logs import log
 
 IDLE_S = 0.5
+TROUBLE_S = 5.0
+"""How long the pipeline waits after the log could not be written, or the like."""
+PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Stage:
     """A small job over one record: `work` says which records it is for and which fact it gives, `do` does it.
 
     None from `do` means that there is nothing new to say: the record then rests for `rest_s` seconds. Whoever else
-    appends the same kind holds `lock` from look to append.
+    appends the same kind holds `lock` from look to append. What `do` raises is a failed fact, or, where `silent`,
+    only a line in the log: of a kind that people say too, a fault must not be the latest word.
     """
 
     work: Work
     do: Callable[[str], Said | None]
     rest_s: float = 60.0
+    silent: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -75,22 +80,31 @@ class Pipeline:
         while not self._stopping:
             try:
                 busy = self.run_due()
+                rest_s = IDLE_S
             except Exception as error:
                 log("pipeline").exception("the pipeline failed", error=type(error).__name__)
-                busy = 0
-            if not busy:
-                self._wake.wait(IDLE_S)
+                busy, rest_s = 0, TROUBLE_S
+            if not busy and not self._stopping:
+                self._wake.wait(rest_s)
                 self._wake.clear()
 
     def _run_stage(self, stage: Stage) -> int:
         count = 0
-        for record in self._stores.ledger.due(stage.work):
+        for record in self._due(stage):
             if self._stopping:
                 break
-            if self._rests(stage, record):
-                continue
             count += self._do(stage, record)
         return count
+
+    def _due(self, stage: Stage) -> list[str]:
+        """Records that are due and do not rest: those that rest, however many, do not keep the others waiting."""
+        limit = PAGE
+        while True:
+            found = self._stores.ledger.due(stage.work, limit=limit)
+            awake = [record for record in found if not self._rests(stage, record)]
+            if awake or len(found) < limit:
+                return awake
+            limit *= 4
 
     def _do(self, stage: Stage, record: str) -> int:
         with stage.lock:
@@ -98,7 +112,7 @@ class Pipeline:
                 said = stage.do(record)
             except Exception as error:
                 log("pipeline").exception("a stage failed", stage=stage.work.kind, record=record)
-                said = Said("failed", {"reason": {"code": "internal", "what": type(error).__name__}})
+                said = None if stage.silent else _internal(stage, error)
             if said is not None:
                 self._stores.ledger.append(
                     stage.work.kind,
@@ -120,3 +134,10 @@ class Pipeline:
             del self._resting[stage.work.kind, record]
             return False
         return True
+
+
+def _internal(stage: Stage, error: Exception) -> Said:
+    """The fact of a stage that failed in a way that it does not know. It is of the stage's version: one of an older
+    version would be due again at once, for ever."""
+    reason: Object = {"code": "internal", "what": type(error).__name__}
+    return Said("failed", {"reason": reason, "version": stage.work.version})

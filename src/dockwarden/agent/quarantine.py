@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dockwarden.agent.stores import Stores, said
-from dockwarden.durable.files import publish, write_durably
+from dockwarden.durable.files import explained, publish, settle, write_durably
+from dockwarden.durable.staging import Stage, drop_stage
 from dockwarden.evidence import canonical
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.seals import SourceName
@@ -33,41 +34,50 @@ class Where:
 
 
 def quarantine(
-    stores: Stores,
-    item: str,
-    where: Where,
-    name: SourceName,
-    reason: Reason,
-    staged: Path | None = None,
+    stores: Stores, item: str, where: Where, name: SourceName, reason: Reason, stage: Stage | None = None
 ) -> None:
-    """Keep what was read (the staging folder `staged`, where there is one) and say why; raises DurableError.
+    """Keep what was read (the stage's folder, where there is one) and say why; raises DurableError.
 
-    `item` is drawn like a record's id. The folder moves first, the fact is last: after a crash in between, the
-    folder is found at start-up by `unsaid`.
+    `item` is drawn like a record's id, and is the stage's where there is one. The reason is written first, then the
+    folder moves, then comes the fact, and the stage's plan goes last: `finish` goes on from wherever that ended.
     """
     body: Object = {
         "device": where.device,
         "item": item,
-        "kept": staged is not None,
+        "kept": stage is not None,
         "reason": reason.to_object(),
         "session": where.session,
         "source": {"name": name.to_object()},
     }
-    if staged is not None:
-        write_durably(stores.files, staged / REASON, canonical.encode(body))
-        publish(stores.files, staged, stores.folders.quarantine / item)
-    say(stores, item, body)
+    if stage is None:
+        _say(stores, item, body)
+        return
+    write_durably(stores.files, stage.folder / REASON, canonical.encode(body))
+    finish(stores, stage)
 
 
-def say(stores: Stores, item: str, body: Object) -> None:
-    """Append the fact of something in quarantine."""
+def begun(stores: Stores, stage: Stage) -> bool:
+    """Whether a stage was on its way into quarantine when something ended it."""
+    return (stage.folder / REASON).exists() or (stores.folders.quarantine / stage.plan.record).exists()
+
+
+def finish(stores: Stores, stage: Stage) -> None:
+    """Bring a stage that has its reason into quarantine, or go on with that. Raises DurableError, MalformedError."""
+    home = stores.folders.quarantine / stage.plan.record
+    if not home.exists():
+        publish(stores.files, stage.folder, home)
+    state(stores, home)
+    drop_stage(stores.files, stage)
+
+
+def state(stores: Stores, home: Path) -> None:
+    """Say the fact of a folder in quarantine, unless it has been said. Raises DurableError, MalformedError."""
+    if said(stores, home.name, "quarantined", "station") is None:
+        settle(stores.files, home)  # nobody knows whether the syncs after its rename were made
+        with explained(home):
+            data = (home / REASON).read_bytes()
+        _say(stores, home.name, canonical.decode_object(data, REASON))
+
+
+def _say(stores: Stores, item: str, body: Object) -> None:
     stores.ledger.append("quarantined", record=item, place="station", by=stores.by("intake"), body=body)
-
-
-def unsaid(stores: Stores) -> list[tuple[str, Object]]:
-    """Folders in quarantine whose fact a crash has lost, with the body of that fact."""
-    found = []
-    for folder in sorted(stores.folders.quarantine.iterdir()):
-        if said(stores, folder.name, "quarantined", "station") is None:
-            found.append((folder.name, canonical.decode_object((folder / REASON).read_bytes(), REASON)))
-    return found

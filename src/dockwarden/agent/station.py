@@ -12,21 +12,22 @@ from dockwarden.agent.backup.drill import run_drill
 from dockwarden.agent.backup.nightly import run_backup
 from dockwarden.agent.bays import Bays, Progress, Stay
 from dockwarden.agent.derivatives import media_stages
-from dockwarden.agent.docking import Desk, dock, undock
+from dockwarden.agent.docking import dock, undock
 from dockwarden.agent.drivers import profiles as known_profiles
 from dockwarden.agent.drivers.hotplug import HotPlug
 from dockwarden.agent.drivers.mounts import MountedBays
 from dockwarden.agent.drivers.source import Device
-from dockwarden.agent.intake import settle
 from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_record
 from dockwarden.agent.metadata.registry import Binding, Registry, Task
 from dockwarden.agent.panel.app import panel_app
 from dockwarden.agent.pipeline import Pipeline, Stage
+from dockwarden.agent.sessions import Desk
 from dockwarden.agent.settings import Settings
+from dockwarden.agent.settling import settle
 from dockwarden.agent.status import StatusView, quarantined, records, status
 from dockwarden.agent.stores import Folders, Stores, open_stores
 from dockwarden.agent.sync.session import Sync
-from dockwarden.durable.files import Files, OsFiles
+from dockwarden.durable.files import Files, OsFiles, explained
 from dockwarden.durable.generations import own_log
 from dockwarden.durable.instants import now
 from dockwarden.durable.ledger import Ledger
@@ -65,8 +66,9 @@ class Station:
         self.bays = Bays(settings.bays, partial(self._visit, desk), self._refuse)
         self.view = StatusView(self.stores, self.policy, self.bays.snapshot, doubts)
         self._stopping = threading.Event()
-        labelling = Labelling(self.stores, self.registry, dict(desk.profiles))
-        self._labels = Stage(Work("labelled", ("sealed",), retry_after_s=(1,)), partial(label_record, labelling))
+        self._labelling = Labelling(self.stores, self.registry, dict(desk.profiles))
+        labelled = Work("labelled", ("sealed",), retry_after_s=(1,))
+        self._labels = Stage(labelled, partial(label_record, self._labelling), silent=True)
         media = media_stages(self.stores, self._stopping.is_set) if settings.media else []
         self.pipeline = Pipeline(self.stores, [self._labels])
         self.media = Pipeline(self.stores, media)
@@ -111,7 +113,7 @@ class Station:
         if ("sealed", "station") not in self.stores.ledger.latest(record):
             raise ServiceError("no-such-record", "no record of this id is here", record[:40], "See `records`.")
         with self._labels.lock:
-            found = label_by_person(self.stores, record, given, By(officer, "person", "cli"))
+            found = label_by_person(self._labelling, record, given, By(officer, "person", "cli"))
         return found.to_object()
 
     def take_roster(self, bindings: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Station:
         self.pipeline.wake(restless=True)
         return {"bindings": len(bindings), "tasks": len(tasks)}
 
-    def backup(self) -> dict[str, Any]:
+    def backup(self, new_repository: bool = False) -> dict[str, Any]:
         """Back up off-site and prove it; raises ServiceError where no repository is set, OffsiteError."""
         with self._offsite:
             return run_backup(
@@ -135,6 +137,7 @@ class Station:
                 by=self.stores.by("backup"),
                 is_secret=partial(is_secret, self.stores),
                 needs_confirmed=self.settings.readings >= 2,
+                new_repository=new_repository,
             )
 
     def drill(self) -> dict[str, Any]:
@@ -176,8 +179,9 @@ class Station:
 
     def _empty_scratch(self) -> None:
         scratch = self.stores.folders.scratch
-        for left in scratch.iterdir():
-            self.files.rmtree(left) if left.is_dir() else self.files.unlink(left)
+        with explained(scratch):
+            for left in scratch.iterdir():
+                self.files.rmtree(left) if left.is_dir() else self.files.unlink(left)
 
     def _handlers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
         """What the local door answers."""
@@ -187,7 +191,7 @@ class Station:
             "label": lambda asked: dict(self.label(asked["record"], asked["given"], asked["by"])),
             "roster": lambda asked: self.take_roster(asked.get("bindings", []), asked.get("tasks", [])),
             "quarantined": lambda asked: {"quarantined": quarantined(self.view)},
-            "backup": lambda asked: self.backup(),
+            "backup": lambda asked: self.backup(asked.get("new_repository") is True),
             "drill": lambda asked: self.drill(),
             "info": lambda asked: {
                 "station": self.settings.station,

@@ -22,7 +22,7 @@ LATE = frozenset({"late", "met-late"})
 @dataclass(frozen=True)
 class StatusView:
     """Where the status comes from. `bays` gives the bays' live figures; `doubts` are sentences for a person about
-    what start-up could not finish."""
+    what start-up could not finish; those that have come up since are in the stores."""
 
     stores: Stores
     policy: Policy
@@ -54,7 +54,7 @@ def status(view: StatusView) -> Object:
         },
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
-        "findings": list(view.doubts),
+        "findings": [*view.doubts, *stores.doubts.sentences()],
     }
 
 

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockwarden.agent import known
+from dockwarden.agent.doubts import Doubts
 from dockwarden.durable.files import Files, make_folder, write_durably
 from dockwarden.durable.generations import own_log
 from dockwarden.durable.instants import now
@@ -78,7 +79,8 @@ class Folders:
 
 @dataclass(frozen=True)
 class Stores:
-    """The open stores of a running station. `readings`: how often a device is read (policy)."""
+    """The open stores of a running station. `readings`: how often a device is read (policy); `doubts`: what a
+    person should look at."""
 
     station: str
     folders: Folders
@@ -87,6 +89,7 @@ class Stores:
     key: SigningKey
     clock: Callable[[], Instant] = now
     readings: int = 2
+    doubts: Doubts = field(default_factory=Doubts)
 
     def close(self) -> None:
         """Close the database."""
@@ -102,12 +105,16 @@ def open_stores(root: Path, station: str, key: SigningKey, files: Files, reading
     folders = Folders(root)
     folders.make(files)
     engine = open_engine(folders.ledger)
-    known.prepare(engine, files)
-    ledger = Ledger(engine, own_log(engine, station), now, files)
-    stores = Stores(station, folders, files, ledger, key, now, readings)
-    if ledger.size() == 0:
-        body: Object = {"purpose": "log", "vkey": key.verifier.text()}
-        ledger.append("key-rotated", by=stores.by("setup"), body=body)
+    try:
+        known.prepare(engine, files)
+        ledger = Ledger(engine, own_log(engine, station), now, files)
+        stores = Stores(station, folders, files, ledger, key, now, readings)
+        if ledger.size() == 0:
+            body: Object = {"purpose": "log", "vkey": key.verifier.text()}
+            ledger.append("key-rotated", by=stores.by("setup"), body=body)
+    except BaseException:
+        engine.dispose()
+        raise
     return stores
 
 

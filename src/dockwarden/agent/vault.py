@@ -7,10 +7,12 @@ device's name for the file stands in the seal, since it may say things about peo
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dockwarden.durable.files import explained
 from dockwarden.durable.leaflist import read_leaf_list
 from dockwarden.durable.readback import measure_uncached
-from dockwarden.evidence import ids, notes, seals
+from dockwarden.evidence import ids, merkle, notes, seals
 from dockwarden.evidence.canonical import MalformedError
+from dockwarden.evidence.digests import leaf_count
 
 ORIGINAL = "original"
 LEAVES = "leaves"
@@ -31,7 +33,7 @@ def relative(record: str) -> str:
 def records(vault: Path) -> Iterator[str]:
     """The records that have a folder, in no order."""
     for prefix in sorted(vault.iterdir()) if vault.is_dir() else []:
-        for found in sorted(prefix.iterdir()):
+        for found in sorted(prefix.iterdir()) if prefix.is_dir() else []:
             if ids.RECORD_ID.fullmatch(found.name):
                 yield found.name
 
@@ -53,10 +55,21 @@ def verify(vault: Path, record: str, keys: Iterable[notes.VerifierKey]) -> tuple
     Returns the seal and its bytes. Raises MalformedError or SignatureError where they do not agree, DurableError
     where the disk fails.
     """
-    home = folder(vault, record)
-    data = (home / SEAL).read_bytes()
+    return verify_folder(folder(vault, record), record, keys)
+
+
+def verify_folder(home: Path, record: str, keys: Iterable[notes.VerifierKey]) -> tuple[seals.Seal, bytes]:
+    """The same for a record's folder wherever it lies: staged ones are verified before they enter the vault."""
+    for name in (ORIGINAL, LEAVES, SEAL):
+        if not (home / name).is_file():
+            raise MalformedError(relative(record), f"lacks its {name}")
+    with explained(home):
+        data = (home / SEAL).read_bytes()
     seal, _ = seals.open_seal(data, keys)
     found, _ = measure_uncached(home / ORIGINAL)
     if seal.record != record or found != seal.digests:
         raise MalformedError(relative(record), "the bytes are not those that were sealed")
+    leaves = read_leaf_list(home / LEAVES)
+    if len(leaves) != leaf_count(found.size) or merkle.root(leaves).hex() != found.leaves_root:
+        raise MalformedError(relative(record), "the leaf list is not that of the bytes")
     return seal, data

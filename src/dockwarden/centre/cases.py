@@ -6,79 +6,103 @@ The layout is that of `evidence.packages`. Nobody else's facts are in it but as 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
 
 from dockwarden.centre.archive import Archive
-from dockwarden.centre.report import render_report
-from dockwarden.durable.files import make_folder, publish
+from dockwarden.centre.records import trusted
+from dockwarden.centre.report import Told, render_report
+from dockwarden.durable.files import durable_error, make_folder, publish
 from dockwarden.durable.queries import node_getter
 from dockwarden.durable.readback import measure_uncached
 from dockwarden.durable.tables import heads, reading
-from dockwarden.evidence import canonical, checkpoints, facts, fields, merkle, notes, packages, statements
-from dockwarden.evidence.canonical import Object
+from dockwarden.evidence import canonical, checkpoints, facts, fields, ids, merkle, notes, packages, seals
+from dockwarden.evidence.canonical import MalformedError, Object
 from dockwarden.evidence.facts import Entry
-from dockwarden.evidence.notes import VerifierKey
+from dockwarden.evidence.notes import SignatureError, VerifierKey
+from dockwarden.rules.deadlines import Policy
+from dockwarden.rules.records import COPIES, receipt_of
 from dockwarden.service.errors import ServiceError
 from dockwarden.wire.messages import ORIGINAL, PARTS
 
 
-def make_package(archive: Archive, records: Sequence[str], target: Path, made_at: str) -> str:
+def make_package(archive: Archive, policy: Policy, records: Sequence[str], target: Path, made_at: str) -> str:
     """Write the package of `records` to the new folder `target`; returns the SHA-256 of its manifest's note.
 
-    Raises ServiceError where a record is not stored here or not yet covered by a cosigned head, and writes nothing
-    then; DurableError.
+    Raises ServiceError where there is something at `target`, where a record is not stored here, is damaged or not yet
+    covered by a cosigned head, and leaves nothing then; DurableError.
     """
     if not records:
         raise ServiceError("no-records", "no record was named", str(target), "Name at least one record.")
+    if os.path.lexists(target) or not target.name:
+        raise ServiceError("exists", "there is something at the target", str(target), "Name a new folder.")
     staged = target.with_name(f".{target.name}.part")
-    if staged.exists():
+    if staged.exists():  # a crash left it
         archive.files.rmtree(staged)
     make_folder(archive.files, staged)
     try:
         told = [_write_record(archive, record, staged) for record in records]
-        entries = [entry for record in records for entry in archive.catalogue.facts_of(record)]
+        entries = [entry for record in told for entry in record.entries]
         for log in sorted({entry.envelope.log for entry in entries}):
             mine = [entry for entry in entries if entry.envelope.log == log]
             _write_log(archive, log, mine, staged / "logs" / log)
         keys = _keys(archive, {entry.envelope.log.partition(".")[0] for entry in entries})
         (staged / packages.KEYS).write_text("".join(f"{key.text()}\n" for key in keys), "utf-8")
-        (staged / packages.REPORT).write_text(render_report(told, archive.key.verifier, made_at), "utf-8")
+        report = render_report(told, archive.key.verifier, policy, made_at)
+        (staged / packages.REPORT).write_text(report, "utf-8")
         note = _write_manifest(archive, records, keys, staged, made_at)
         publish(archive.files, staged, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staged, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise durable_error(error, str(target)) from error
         raise
     return hashlib.sha256(note).hexdigest()
 
 
-def _write_record(archive: Archive, record: str, staged: Path) -> list[Entry]:
-    """Copy one record's files; returns its facts for the report."""
-    content = archive.store.find(record)
+def _write_record(archive: Archive, record: str, staged: Path) -> Told:
+    """Copy one record's files; returns what its facts are, for the report."""
+    content = archive.store.find(record) if ids.RECORD_ID.fullmatch(record) else None
     if content is None:
-        raise ServiceError("not-stored", "the record is not stored at the centre", record, "Wait for its upload.")
+        raise ServiceError(
+            "not-stored", "the record is not stored at the centre", record[:40], "Wait for its upload."
+        )
+    owner = archive.catalogue.owner(record)
+    if owner is None:
+        do = "Wait until its station is online."
+        raise ServiceError("not-covered", "the record's facts are not here yet", record, do)
     folder = staged / "records" / record
     (folder / "receipts").mkdir(parents=True)
     for name in ("original", "leaves", "seal.note"):
         _copy(content / name, folder / name)
+    seal_note = (folder / "seal.note").read_bytes()
+    digests, _ = measure_uncached(folder / "original")
+    if digests != seals.read_seal(seal_note).digests:
+        do = "Restore the original from the station or from off-site."
+        raise ServiceError("damaged", "the stored bytes are not those that were sealed", record, do)
     for number, name in enumerate(PARTS):
         if number != ORIGINAL and archive.derivative(record, number).exists():
             _copy(archive.derivative(record, number), folder / name)
-    entries = archive.catalogue.facts_of(record)
-    for number, (place, note) in enumerate(_receipts(entries), 1):
+    told = Told(record, archive.catalogue.facts_of(record), trusted(archive, owner, archive.catalogue.station_keys()))
+    for number, (place, note) in enumerate(_receipts(told, seal_note), 1):
         (folder / "receipts" / f"{place}-{number}.note").write_bytes(note)
-    return entries
+    return told
 
 
-def _receipts(entries: Iterable[Entry]) -> list[tuple[str, bytes]]:
-    """The receipts that the record's facts carry, with their places."""
-    found = []
-    for entry in entries:
-        if entry.envelope.kind in ("received", "backed-up") and entry.envelope.outcome == "done" and entry.body:
-            note = fields.data(entry.body, "receipt")
-            found.append((fields.text(statements.peek("receipt", note), "place", 16), note))
+def _receipts(told: Told, seal_note: bytes) -> list[tuple[str, bytes]]:
+    """The receipts that the record's facts carry, with their places; what is none is left out."""
+    found: list[tuple[str, bytes]] = []
+    seal, named = seals.read_seal(seal_note), seals.seal_sha256(seal_note)
+    for entry in told.entries:
+        place = COPIES.get(entry.envelope.kind)
+        if place is None or entry.envelope.outcome != "done" or entry.body is None:
+            continue
+        with suppress(MalformedError, SignatureError):
+            receipt_of(entry, seal, named, told.witnesses[place])
+            found.append((place, fields.data(entry.body, "receipt")))
     return found
 
 

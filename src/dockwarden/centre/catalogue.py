@@ -1,101 +1,82 @@
-"""The catalogue: what the centre knows. Mirrors of the stations' logs, its own log, stations, questions.
+"""The catalogue: what the centre knows. Mirrors of the stations' logs, its own log, stations, alarms.
 
-All of it is one database; an entry of a log and what follows from it are one transaction.
+All of it is one database; an entry of a log and what follows from it are one transaction. A record belongs to the
+station that sealed it first: what other stations say of it is kept in their logs, and counts for nothing.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Engine, MetaData, Row, Table, Text, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, insert, inspect, select, update
 
+from dockwarden.centre.tables import TABLES, alarms, generations, heard, labels, records, stations
 from dockwarden.durable.files import Files
-from dockwarden.durable.ledger import add
-from dockwarden.durable.tables import entries, latest, logs, reading, writing
-from dockwarden.evidence import canonical
-from dockwarden.evidence.canonical import Object
-from dockwarden.evidence.facts import Entry
+from dockwarden.durable.ledger import ForkError, add
+from dockwarden.durable.tables import entries, logs, reading, writing
+from dockwarden.evidence.canonical import MalformedError
+from dockwarden.evidence.facts import Entry, Envelope
 from dockwarden.evidence.notes import VerifierKey
+from dockwarden.rules.labels import Label, parse_case_number
+from dockwarden.service.errors import ServiceError
 
-TABLES = MetaData()
-
-stations = Table(
-    "stations",
-    TABLES,
-    Column("station", Text, primary_key=True),
-    Column("key", Text, nullable=False),
-    Column("enrolled_at", Text, nullable=False),
-)
-presence = Table(
-    "presence",
-    TABLES,
-    Column("station", Text, primary_key=True),
-    Column("state", Text, nullable=False),
-    Column("session", Text, nullable=False),
-    Column("since", Text, nullable=False),
-    Column("heard_at", Text, nullable=False),
-)
-statuses = Table(
-    "statuses",
-    TABLES,
-    Column("station", Text, primary_key=True),
-    Column("as_of", Text, nullable=False),
-    Column("body", Text, nullable=False),
-)
-asks = Table(
-    "asks",
-    TABLES,
-    Column("id", Text, primary_key=True),
-    Column("station", Text, nullable=False, index=True),
-    Column("what", Text, nullable=False),
-    Column("asked_at", Text, nullable=False),
-    Column("answered_at", Text),
-    Column("body", Text),
-)
+MOST_ALARMS = 100
+"""Alarms that are kept of one station: the first ones tell what began."""
+PAGE = 500
 
 
 @dataclass(frozen=True)
 class KnownPresence:
-    """What was last heard of a station's presence; times are UTC."""
+    """What was last heard of a station's presence; times are UTC, `said_at` by its clock, `heard_at` by ours."""
 
     state: str
     session: str
     since: str
+    said_at: str
     heard_at: str
 
 
 @dataclass(frozen=True)
-class KnownStatus:
-    """The newest status that a station has given, and when it was true (UTC)."""
+class Alarm:
+    """Something that a person has to look into: a fork, another's record, bytes that are not what was sealed."""
 
-    as_of: str
-    body: Object
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question to a station; `answered_at` and `answer` are None until it has been answered."""
-
-    id: str
-    station: str
+    code: str
     what: str
-    asked_at: str
-    answered_at: str | None
-    answer: Object | None
+    where: str
+    at: str
 
 
 class Catalogue:
-    """The database of the centre. Safe for several threads; raises DurableError."""
+    """The database of the centre `centre`. Safe for several threads; raises DurableError."""
 
-    def __init__(self, engine: Engine, files: Files) -> None:
+    def __init__(self, engine: Engine, files: Files, centre: str) -> None:
         self.engine = engine
         self._files = files
+        self._centre = centre
+        with reading(engine) as connection:
+            projected = inspect(connection).has_table(records.name)
         with writing(engine, files) as connection:
             TABLES.create_all(connection)
+            if not projected:
+                _project_all(connection)
 
     def enrol(self, key: VerifierKey, at: str) -> None:
-        """Enter a station under its key's name, or give it a new key."""
+        """Enter a station under its key's name; nothing happens where just this one is there.
+
+        Raises ServiceError where the name is another key's or the key another name's: what a station has signed is
+        checked for ever by the key that its name had.
+        """
         with writing(self.engine, self._files) as connection:
-            connection.execute(delete(stations).where(stations.c.station == key.name))
+            rows = connection.execute(select(stations.c.station, stations.c.key)).all()
+            known = {row.station: VerifierKey.parse(row.key) for row in rows}
+            if known.get(key.name) == key:
+                return
+            do = "Give the new station a name of its own."
+            if key.name in known:
+                raise ServiceError("name-taken", "a station of this name has another key", f"station {key.name}", do)
+            for name, other in known.items():
+                if other.public == key.public:
+                    raise ServiceError("key-taken", "another station has this key", f"station {name}", do)
             connection.execute(insert(stations).values(station=key.name, key=key.text(), enrolled_at=at))
 
     def station_keys(self) -> dict[str, VerifierKey]:
@@ -104,98 +85,195 @@ class Catalogue:
             rows = connection.execute(select(stations.c.station, stations.c.key).order_by(stations.c.station))
             return {row.station: VerifierKey.parse(row.key) for row in rows}
 
-    def hear(self, station: str, heard: KnownPresence) -> None:
+    def hear(self, station: str, said: KnownPresence) -> None:
         """Keep the newest presence of a station."""
-        values = {"state": heard.state, "session": heard.session, "since": heard.since, "heard_at": heard.heard_at}
+        values = {name: getattr(said, name) for name in ("state", "session", "since", "said_at", "heard_at")}
         with writing(self.engine, self._files) as connection:
-            changed = connection.execute(update(presence).where(presence.c.station == station).values(**values))
+            changed = connection.execute(update(heard).where(heard.c.station == station).values(**values))
             if not changed.rowcount:
-                connection.execute(insert(presence).values(station=station, **values))
+                connection.execute(insert(heard).values(station=station, **values))
 
     def presence(self, station: str) -> KnownPresence | None:
         """The newest presence of a station."""
         with reading(self.engine) as connection:
-            row = connection.execute(select(presence).where(presence.c.station == station)).one_or_none()
-        return None if row is None else KnownPresence(row.state, row.session, row.since, row.heard_at)
+            row = connection.execute(select(heard).where(heard.c.station == station)).one_or_none()
+        return None if row is None else KnownPresence(row.state, row.session, row.since, row.said_at, row.heard_at)
 
-    def status(self, station: str) -> KnownStatus | None:
-        """The newest status of a station."""
-        with reading(self.engine) as connection:
-            row = connection.execute(select(statuses).where(statuses.c.station == station)).one_or_none()
-        return None if row is None else KnownStatus(row.as_of, _object(row.body))
+    def mirror(self, batch: Sequence[Entry], at: str) -> None:
+        """Take entries of one station's log; raises GapError, ForkError, MalformedError and then takes none.
 
-    def ask(self, question: Question) -> None:
-        """Keep a question until it is answered: the broker's queue is never relied on."""
+        Of a fork the other entry is kept in an alarm.
+        """
+        entry = None
+        try:
+            with writing(self.engine, self._files) as connection:
+                for entry in batch:
+                    if add(connection, entry):
+                        _project(connection, entry, at)
+        except ForkError as error:
+            if entry is not None:
+                self.alarm(_station(entry.envelope), error.code, error.what, error.where, at, entry.envelope_bytes)
+            raise
+
+    def alarm(self, station: str, code: str, what: str, where: str, at: str, evidence: bytes = b"") -> None:
+        """Keep an alarm, once, with what was received."""
         with writing(self.engine, self._files) as connection:
-            connection.execute(
-                insert(asks).values(
-                    id=question.id, station=question.station, what=question.what, asked_at=question.asked_at
-                )
-            )
+            _alarm(connection, station, Alarm(code, what, where, at), evidence)
 
-    def open_questions(self, station: str) -> list[Question]:
-        """The questions that a station has not answered, oldest first."""
-        query = select(asks).where(asks.c.station == station, asks.c.answered_at.is_(None)).order_by(asks.c.asked_at)
+    def alarms(self, station: str) -> list[Alarm]:
+        """The alarms about a station, oldest first."""
+        query = select(alarms).where(alarms.c.station == station).order_by(alarms.c.at, alarms.c.id)
         with reading(self.engine) as connection:
-            return [_question(row) for row in connection.execute(query)]
-
-    def question(self, question: str) -> Question | None:
-        """A question by its id."""
-        with reading(self.engine) as connection:
-            row = connection.execute(select(asks).where(asks.c.id == question)).one_or_none()
-        return None if row is None else _question(row)
-
-    def answered(self, station: str, question: str, at: str, body: Object) -> bool:
-        """Keep an answer, once, and the status that it brings; False where nobody asked this station that."""
-        text = canonical.encode(body).decode()
-        with writing(self.engine, self._files) as connection:
-            changed = connection.execute(
-                update(asks)
-                .where(asks.c.id == question, asks.c.station == station, asks.c.answered_at.is_(None))
-                .values(answered_at=at, body=text)
-            )
-            if not changed.rowcount:
-                return False
-            connection.execute(delete(statuses).where(statuses.c.station == station))
-            connection.execute(insert(statuses).values(station=station, as_of=at, body=text))
-        return True
-
-    def mirror(self, batch: Sequence[Entry]) -> None:
-        """Take entries of a station's log; raises GapError, ForkError, MalformedError and then takes none."""
-        with writing(self.engine, self._files) as connection:
-            for entry in batch:
-                add(connection, entry)
+            return [Alarm(row.code, row.what, row.where, row.at) for row in connection.execute(query)]
 
     def logs_of(self, place: str) -> list[str]:
-        """The logs of a place, one for each generation."""
-        query = select(logs.c.log).where(logs.c.log.startswith(f"{place}.", autoescape=True)).order_by(logs.c.log)
+        """The logs of a place, one for each generation, in the order in which they were begun."""
+        query = (
+            select(logs.c.log, entries.c.envelope)
+            .join(entries, (entries.c.log == logs.c.log) & (entries.c.seq == 0))
+            .where(_of_place(logs.c.log, place))
+        )
+        with reading(self.engine) as connection:
+            begun = [(Envelope.decode(row.envelope).at.utc, row.log) for row in connection.execute(query)]
+        return [log for _, log in sorted(begun)]
+
+    def own_log(self) -> str | None:
+        """The log of the centre's own generation; None where no other was begun than its first."""
+        with reading(self.engine) as connection:
+            query = select(generations.c.log).where(generations.c.place == self._centre)
+            log: str | None = connection.execute(query).scalar()
+        return log
+
+    def begin_generation(self, connection: Connection, log: str) -> None:
+        """From now on the centre's own log is this one; part of the caller's transaction."""
+        connection.execute(delete(generations).where(generations.c.place == self._centre))
+        connection.execute(insert(generations).values(place=self._centre, log=log))
+
+    def owner(self, record: str) -> str | None:
+        """The station that a record belongs to; None where nobody is known to have sealed it."""
+        with reading(self.engine) as connection:
+            return _owner(connection, record)
+
+    def facts_of(self, record: str) -> list[Entry]:
+        """All facts of a record: of its own station's logs in order, then the centre's own."""
+        return self.facts_of_many([record])[record]
+
+    def facts_of_many(self, wanted: Sequence[str]) -> dict[str, list[Entry]]:
+        """The facts of each of some records, as `facts_of`."""
+        found: dict[str, list[Entry]] = {record: [] for record in wanted}
+        with reading(self.engine) as connection:
+            for start in range(0, len(wanted), PAGE):
+                page = list(wanted[start : start + PAGE])
+                owners = {
+                    row.record: row.station
+                    for row in connection.execute(
+                        select(records.c.record, records.c.station).where(records.c.record.in_(page))
+                    )
+                }
+                query = select(entries.c.record, entries.c.log, entries.c.envelope, entries.c.body)
+                query = query.where(entries.c.record.in_(page)).order_by(entries.c.log, entries.c.seq)
+                for row in connection.execute(query):
+                    if row.log.partition(".")[0] in (owners.get(row.record), self._centre):
+                        found[row.record].append(Entry(row.envelope, row.body))
+        return {record: self._in_order(facts) for record, facts in found.items()}
+
+    def records(self, station: str | None, limit: int, before: str | None = None) -> list[str]:
+        """Sealed records, newest first; `before` is the last of the page before: none come after an unknown one."""
+        query = select(records.c.record).order_by(records.c.number.desc()).limit(limit)
+        if station is not None:
+            query = query.where(records.c.station == station)
+        if before is not None:
+            last = select(records.c.number).where(records.c.record == before).scalar_subquery()
+            query = query.where(records.c.number < last)
+        return self._column(query)
+
+    def records_of_case(self, key: str) -> list[str]:
+        """The records whose newest label has the case's key, oldest first."""
+        query = select(records.c.record).join(labels, labels.c.record == records.c.record)
+        return self._column(query.where(labels.c.case_key == key).order_by(records.c.number))
+
+    def _column(self, query: Select[str]) -> list[str]:
         with reading(self.engine) as connection:
             return list(connection.execute(query).scalars())
 
-    def facts_of(self, record: str) -> list[Entry]:
-        """All facts of a record: of its station's log in order, then the centre's own."""
-        query = select(entries).where(entries.c.record == record).order_by(entries.c.log, entries.c.seq)
-        with reading(self.engine) as connection:
-            found = [Entry(row.envelope, row.body) for row in connection.execute(query)]
+    def _in_order(self, found: list[Entry]) -> list[Entry]:
+        """Log by log: the station's as they were begun (the seal's comes first), then the centre's."""
+        begun: dict[str, str] = {}
+        for entry in found:
+            at = entry.envelope.at.utc
+            begun[entry.envelope.log] = min(at, begun.get(entry.envelope.log, at))
         sealed_in = next((entry.envelope.log for entry in found if entry.envelope.kind == "sealed"), None)
-        return sorted(found, key=lambda entry: (entry.envelope.log != sealed_in, entry.envelope.log))
 
-    def records(self, station: str | None, limit: int, before: str | None = None) -> list[str]:
-        """Sealed records, newest first; `before` is the last record of the page before."""
-        query = select(latest.c.record, latest.c.log, latest.c.seq).where(latest.c.kind == "sealed")
-        if station is not None:
-            query = query.where(latest.c.log.startswith(f"{station}.", autoescape=True))
-        with reading(self.engine) as connection:
-            rows = sorted(connection.execute(query), key=lambda row: (row.seq, row.log), reverse=True)
-        found = [row.record for row in rows]
-        start = found.index(before) + 1 if before in found else 0
-        return found[start : start + limit]
+        def rank(entry: Entry) -> tuple[bool, bool, str, str]:
+            log = entry.envelope.log
+            return _station(entry.envelope) == self._centre, log != sealed_in, begun[log], log
+
+        return sorted(found, key=rank)
 
 
-def _question(row: Row[tuple[object, ...]]) -> Question:
-    answer = _object(row.body) if row.body is not None else None
-    return Question(row.id, row.station, row.what, row.asked_at, row.answered_at, answer)
+def _project_all(connection: Connection) -> None:
+    """Make the projections anew from all logs that are here."""
+    query = select(entries.c.envelope, entries.c.body).where(entries.c.kind.in_(("sealed", "labelled")))
+    for row in connection.execute(query.order_by(entries.c.log, entries.c.seq)).all():
+        entry = Entry(row.envelope, row.body)
+        _project(connection, entry, entry.envelope.at.utc)
 
 
-def _object(text: str) -> Object:
-    return canonical.decode_object(text.encode(), "catalogue")
+def _project(connection: Connection, entry: Entry, at: str) -> None:
+    """What follows from a mirrored entry."""
+    envelope, station = entry.envelope, _station(entry.envelope)
+    record = envelope.record
+    if record is None or envelope.kind not in ("sealed", "labelled"):
+        return
+    owner = _owner(connection, record)
+    if owner is not None and owner != station:
+        what = "a station speaks of a record that another has sealed"
+        _alarm(connection, station, Alarm("another-station", what, f"record {record}", at), entry.envelope_bytes)
+    elif envelope.kind == "sealed" and owner is None and envelope.outcome == "done":
+        connection.execute(insert(records).values(record=record, station=station))
+    elif envelope.kind == "labelled" and owner is not None:
+        connection.execute(delete(labels).where(labels.c.record == record))
+        connection.execute(insert(labels).values(record=record, case_key=_case_key(entry)))
+
+
+def _case_key(entry: Entry) -> str | None:
+    """The key of the case that a label names, as this program reads it; None where it names none."""
+    body = entry.body if entry.envelope.outcome != "void" else None
+    try:
+        label = Label.from_object(body) if body is not None else None
+        return parse_case_number(label.case.text).key if label is not None and label.case is not None else None
+    except MalformedError:
+        return None
+
+
+def _alarm(connection: Connection, station: str, alarm: Alarm, evidence: bytes) -> None:
+    told = f"{station} {alarm.code} {alarm.where} ".encode() + evidence
+    number = hashlib.sha256(told).hexdigest()
+    count = select(func.count()).select_from(alarms).where(alarms.c.station == station)
+    if connection.execute(select(alarms.c.id).where(alarms.c.id == number)).scalar() is not None:
+        return
+    if connection.execute(count).scalar_one() < MOST_ALARMS:
+        connection.execute(
+            insert(alarms).values(
+                id=number,
+                station=station,
+                code=alarm.code,
+                what=alarm.what,
+                where=alarm.where,
+                at=alarm.at,
+                evidence=evidence,
+            )
+        )
+
+
+def _owner(connection: Connection, record: str) -> str | None:
+    owner: str | None = connection.execute(select(records.c.station).where(records.c.record == record)).scalar()
+    return owner
+
+
+def _station(envelope: Envelope) -> str:
+    return envelope.log.partition(".")[0]
+
+
+def _of_place(column: ColumnElement[str], place: str) -> ColumnElement[bool]:
+    return column.startswith(f"{place}.", autoescape=True)

@@ -5,6 +5,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -65,11 +66,11 @@ def issue_client(authority: Pair, place: str, request_pem: bytes, now: datetime.
         raise MalformedError("station", "is not a station's name")
     try:
         asked = x509.load_pem_x509_csr(request_pem)
-    except ValueError as error:
+        key, valid = asked.public_key(), asked.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise MalformedError("request", "is not a certificate request") from error
-    key = asked.public_key()
-    if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise MalformedError("request", "is not signed by its own elliptic-curve key")
+    if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise MalformedError("request", "is not signed by its own P-256 key")
     use = ExtendedKeyUsageOID.CLIENT_AUTH
     return _issue(authority, common_name(place), key, use=use, now=now, days=STATION_DAYS)
 

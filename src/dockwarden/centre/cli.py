@@ -4,19 +4,17 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from dockwarden.centre import enrol as enrolling
-from dockwarden.centre.office import run_office
+from dockwarden.centre.running import run_office
 from dockwarden.centre.settings import Settings, read_settings
-from dockwarden.durable.files import DurableError, OsFiles, write_durably
-from dockwarden.evidence.canonical import MalformedError
-from dockwarden.evidence.notes import SignatureError
-from dockwarden.service.errors import ServiceError
+from dockwarden.durable.files import OsFiles, write_durably
+from dockwarden.service.command import print_json, run_command
 from dockwarden.service.logs import configure
 from dockwarden.service.socket import call
 
@@ -66,7 +64,7 @@ def enrol(
     found = call(
         enrolling.Folders(chosen.root).socket,
         "enrol",
-        {"request": request.read_text("utf-8"), "fingerprint": fingerprint},
+        {"request": request.read_bytes().decode("utf-8", "replace"), "fingerprint": fingerprint},
     )
     write_durably(OsFiles(), answer, found["answer"].encode(), 0o600)
     print(f"station      {found['station']}")
@@ -84,7 +82,7 @@ def ask(
     """Ask a station how it stands. If it is away: what it last said, and since when it is gone."""
     found = _call(read_settings(settings), "ask", {"station": station, "wait_s": wait}, timeout=wait + 30)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if found["answered_by"] == "station":
         print(f"{station} answers, as of {found['as_of']}:")
@@ -99,7 +97,7 @@ def stations(settings: SettingsOption = None, as_json: JsonOption = False) -> No
     """All stations and how they stand."""
     found = _call(read_settings(settings), "stations")["stations"]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("station", "state", "since", "facts")
     for station in found:
@@ -118,7 +116,7 @@ def records(
     """Records that stations have sealed, newest first."""
     found = _call(read_settings(settings), "records", {"station": station, "limit": limit})["records"]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("record", "station", "MB", "deadline", "stored")
     for record in found:
@@ -142,7 +140,7 @@ def package(
         wanted["case"] = sys.stdin.readline().strip()
     found = _call(read_settings(settings), "package", wanted, timeout=24 * 3600)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     print(f"package      {found['package']}")
     print(f"records      {found['records']}")
@@ -156,23 +154,6 @@ def _call(
     return call(enrolling.Folders(settings.root).socket, method, params, timeout)
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def fail(error: ServiceError | DurableError) -> NoReturn:
-    """Print an error as {code, what, where, do} for people, on standard error, and exit with 2."""
-    print(f"{error.code}: {error.what}\n  where: {error.where}\n  do:    {error.do}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 def main() -> None:
-    """Entry point: exit 0 good, 1 bad finding, 2 cannot run."""
-    try:
-        app()
-    except (ServiceError, DurableError) as error:
-        fail(error)
-    except (MalformedError, SignatureError) as error:
-        fail(ServiceError("malformed", str(error), "the input", "Correct it and try again."))
-    except OSError as error:
-        fail(ServiceError("file", str(error.strerror), str(error.filename), "Check the path and its rights."))
+    """Entry point."""
+    run_command(app)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dockwarden.centre import certificates
 from dockwarden.centre.certificates import Pair
 from dockwarden.centre.settings import Settings
+from dockwarden.centre.store.ocfl import make_store
 from dockwarden.durable.files import Files, make_folder, write_durably
 from dockwarden.evidence.notes import SigningKey
 from dockwarden.service.errors import ServiceError
@@ -117,6 +118,7 @@ def setup(settings: Settings, files: Files, now: datetime) -> Path:
         address="127.0.0.1" if local else "",
         folder=broker.absolute(),
     ).replace(" \n", "\n")
+    make_store(folders.store, files)
     write_durably(files, broker / "ca.crt", (keys / "ca.crt").read_bytes(), 0o644)
     write_durably(files, broker / "acl", "\n".join(acl_lines(settings.centre)).encode() + b"\n", 0o600)
     write_durably(files, broker / BROKER_CONFIG, config.encode(), 0o600)
@@ -139,15 +141,25 @@ def authority(folders: Folders) -> Pair:
     return Pair((folders.keys / "ca.crt").read_bytes(), (folders.keys / "ca.key").read_bytes())
 
 
-def answer_request(settings: Settings, request: bytes) -> tuple[enrolment.Request, bytes]:
-    """Check a station's request and make the centre's answer; the caller enters the station in the catalogue.
-
-    Raises MalformedError, SignatureError.
-    """
-    folders = Folders(settings.root)
+def read_request(settings: Settings, request: bytes, fingerprint: str) -> enrolment.Request:
+    """Check a station's request, whose key a person has compared by `fingerprint` (SHA-256, hexadecimal, colons and
+    spaces do not count). Raises MalformedError, SignatureError, ServiceError."""
     asked = enrolment.open_request(request)
     if asked.station == settings.centre:
         raise ServiceError("name", "a station may not bear the centre's name", asked.station, "Name it otherwise.")
+    if asked.key.fingerprint != "".join(fingerprint.lower().replace(":", "").split()):
+        what = f"the request comes from another key: {asked.key.fingerprint}"
+        do = "Compare the fingerprint that the station's screen shows."
+        raise ServiceError("fingerprint", what, asked.station, do)
+    return asked
+
+
+def answer_request(settings: Settings, asked: enrolment.Request) -> bytes:
+    """Make the centre's answer to a checked request; the caller enters the station in the catalogue.
+
+    Raises MalformedError where its certificate request is none.
+    """
+    folders = Folders(settings.root)
     pair = authority(folders)
     signed = certificates.issue_client(pair, asked.station, asked.certificate_request.encode(), datetime.now(UTC))
     key = centre_key(settings)
@@ -160,7 +172,7 @@ def answer_request(settings: Settings, request: bytes) -> tuple[enrolment.Reques
         broker_host=settings.broker.host,
         broker_port=settings.broker.port,
     )
-    return asked, enrolment.sign_answer(answer, key)
+    return enrolment.sign_answer(answer, key)
 
 
 def _pair_once(files: Files, stem: Path, make: Callable[[], Pair]) -> None:

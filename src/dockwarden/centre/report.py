@@ -1,6 +1,7 @@
 """The report in a case package: what a person reads before anybody checks a signature."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -8,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from dockwarden.evidence.facts import Entry
 from dockwarden.evidence.notes import VerifierKey
 from dockwarden.rules.deadlines import Policy
-from dockwarden.rules.records import describe
+from dockwarden.rules.records import Witnesses, describe
 
 FACT_WORDS = {
     "sealed": "封存 sealed: all bytes copied, read back from the disk, signed",
@@ -27,8 +28,17 @@ FACT_WORDS = {
 }
 
 
-def render_report(told: Sequence[Sequence[Entry]], key: VerifierKey, made_at: str) -> str:
-    """Return the report's HTML, in Chinese and English; `told` are the facts of each record."""
+@dataclass(frozen=True)
+class Told:
+    """A record of the package: its facts, and whose word counts for it."""
+
+    record: str
+    entries: Sequence[Entry]
+    witnesses: Witnesses
+
+
+def render_report(told: Sequence[Told], key: VerifierKey, policy: Policy, made_at: str) -> str:
+    """Return the report's HTML, in Chinese and English."""
     environment = Environment(
         loader=PackageLoader("dockwarden.centre", "templates"),
         autoescape=select_autoescape(),
@@ -37,13 +47,12 @@ def render_report(told: Sequence[Sequence[Entry]], key: VerifierKey, made_at: st
         lstrip_blocks=True,
     )
     template = environment.get_template("report.html")
-    views = [_view(entries, made_at) for entries in told]
+    views = [_view(each, policy, made_at) for each in told]
     return template.render(records=views, fingerprint=key.fingerprint, centre=key.name, made_at=made_at)
 
 
-def _view(entries: Sequence[Entry], made_at: str) -> dict[str, Any]:
-    record = next(entry.envelope.record for entry in entries if entry.envelope.record)
-    described: dict[str, Any] = describe(record, entries, Policy(), made_at)
+def _view(told: Told, policy: Policy, made_at: str) -> dict[str, Any]:
+    described: dict[str, Any] = describe(told.record, told.entries, policy, made_at, told.witnesses)
     lines = [
         {
             "at": entry.envelope.at.utc,
@@ -52,6 +61,6 @@ def _view(entries: Sequence[Entry], made_at: str) -> dict[str, Any]:
             "log": entry.envelope.log,
             "seq": entry.envelope.seq,
         }
-        for entry in entries
+        for entry in told.entries
     ]
     return {**described, "lines": lines}

@@ -169,11 +169,14 @@ class UncachedReader:
 
     def _evict(self, offset: int, length: int) -> int | None:
         """Drop a range from the cache; returns the pages that stayed, None where the kernel does not tell."""
-        if not os.fstatvfs(self._fd).f_flag & os.ST_RDONLY:
-            self._files.fdatasync(self._fd)
         first, end = offset - offset % _FOLIO, -(-(offset + length) // _FOLIO) * _FOLIO
-        os.posix_fadvise(self._fd, first, end - first, os.POSIX_FADV_DONTNEED)
-        return resident_pages(self._fd, offset, length)
+        for _ in range(2):
+            os.posix_fadvise(self._fd, first, end - first, os.POSIX_FADV_DONTNEED)
+            kept = resident_pages(self._fd, offset, length)
+            if kept == 0 or os.fstatvfs(self._fd).f_flag & os.ST_RDONLY:
+                break
+            self._files.fdatasync(self._fd)  # only what is on the disk already can be dropped
+        return kept
 
 
 def open_uncached(path: Path, files: Files | None = None) -> tuple[UncachedReader, ReadBack]:

@@ -40,10 +40,14 @@ def deadline(policy: Policy, ended: str | None, met_at: str | None, now: str) ->
 
     `ended` is the end of the recording (or the docking time where the device's clock is unknown), `met_at` when
     it was both stored and labelled, `now` the present; all UTC `YYYY-MM-DDThh:mm:ss.mmmZ`, None where unknown.
+    Raises MalformedError for any other form.
     """
     if ended is None:
         return Deadline(policy.mode, None, None, "unknown")
-    due = parse_utc(ended) + timedelta(hours=policy.hours)
+    try:
+        due = parse_utc(ended) + timedelta(hours=policy.hours)
+    except OverflowError:  # a clock at the end of time
+        return Deadline(policy.mode, ended, None, "unknown")
     if met_at is not None:
         state: State = "met" if parse_utc(met_at) <= due else "met-late"
     elif parse_utc(now) > due:
@@ -54,11 +58,14 @@ def deadline(policy: Policy, ended: str | None, met_at: str | None, now: str) ->
 
 
 def parse_utc(text: str) -> datetime:
-    """Read our form of UTC; raises MalformedError."""
+    """Read our form of UTC; raises MalformedError for anything that does not print back identically."""
     try:
-        return datetime.strptime(text.removesuffix("Z"), UTC_FORM).replace(tzinfo=UTC)
+        moment = datetime.strptime(text[:64], f"{UTC_FORM}Z").replace(tzinfo=UTC)
     except ValueError as error:
         raise MalformedError("utc", "is not YYYY-MM-DDThh:mm:ss.mmmZ") from error
+    if format_utc(moment) != text:
+        raise MalformedError("utc", "is not YYYY-MM-DDThh:mm:ss.mmmZ")
+    return moment
 
 
 def format_utc(moment: datetime) -> str:

@@ -21,8 +21,9 @@ ACTIVITIES = (
 )
 """The eight activities of article 5."""
 
-_CASE = re.compile(r"(?P<prefix>.+?)\[(?P<year>(19|20)\d\d)\]第?0*(?P<number>\d{1,8})号")
-_BRACKETS = str.maketrans({"〔": "[", "〕": "]", "(": "[", ")": "]", "【": "[", "】": "]", "［": "[", "］": "]"})
+_CASE = re.compile(r"(?P<prefix>.+?)\[(?P<year>(19|20)[0-9]{2})\]第?0*(?P<number>[1-9][0-9]{0,7})[号號]")
+_BRACKETS = str.maketrans({"〔": "[", "〕": "]", "(": "[", ")": "]", "【": "[", "】": "]", "〖": "[", "〗": "]"})
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,14 @@ class CaseNumber:
 def parse_case_number(text: str) -> CaseNumber:
     """Read a case number loosely: any brackets, full or half width, optional 第, spaces, leading zeros.
 
-    Raises MalformedError where year or number cannot be told. Shapes: 某市监处罚〔2025〕12号 and the like.
+    Raises MalformedError where year or number cannot be told. Shapes: 某市监处罚〔2025〕12号 and the like. Letters
+    that cannot be seen do not count. Reading the normal form gives the same normal form and key.
     """
-    plain = "".join(unicodedata.normalize("NFKC", text).split()).translate(_BRACKETS)
-    plain = _drop_outer(plain)
-    found = _CASE.fullmatch(plain)
-    if not found or len(text) > MAX_TEXT:
-        raise MalformedError("case", "is not a case number such as 某市监处罚〔2026〕12号")
-    prefix, year, number = found["prefix"], found["year"], found["number"]
-    prefix = prefix.replace("[", "(").replace("]", ")")
+    found = _CASE.fullmatch(_drop_outer(_plain(text).translate(_BRACKETS)))
+    prefix = found["prefix"].replace("[", "(").replace("]", ")") if found else ""
+    if not found or not prefix.removesuffix("字"):
+        raise _not_a_case()
+    year, number = found["year"], found["number"]
     normal = f"{prefix}〔{year}〕{number}号"
     return CaseNumber(text, normal, f"{prefix.removesuffix('字')}/{year}/{number}")
 
@@ -72,7 +72,7 @@ class Label:
     def missing(self) -> tuple[str, ...]:
         """Which of the three labels that article 15 demands are not there yet."""
         given = {"case": self.case, "party": self.party, "officer": self.officer_name}
-        return tuple(name for name, value in given.items() if value is None)
+        return tuple(name for name, value in given.items() if not value)
 
     def to_object(self) -> Object:
         """The label as it stands in a `labelled` fact's body."""
@@ -104,13 +104,17 @@ class Label:
 
 
 def complete(label: Label, other: Label) -> Label:
-    """Return `label` with the fields that it lacks taken from `other`."""
+    """Return `label` with the fields that it lacks taken from `other`.
+
+    Number and name of an officer belong together: one is not filled in from what is said of somebody else.
+    """
+    same = _agree(label.officer_id, other.officer_id) and _agree(label.officer_name, other.officer_name)
     return replace(
         label,
         case=label.case or other.case,
         party=label.party or other.party,
-        officer_id=label.officer_id or other.officer_id,
-        officer_name=label.officer_name or other.officer_name,
+        officer_id=label.officer_id or (other.officer_id if same else None),
+        officer_name=label.officer_name or (other.officer_name if same else None),
         activity=label.activity or other.activity,
         important=label.important or other.important,
     )
@@ -129,6 +133,30 @@ def parse_activity(text: str) -> str:
     if text not in ACTIVITIES:
         raise MalformedError("activity", f"is none of {' '.join(ACTIVITIES)}")
     return text
+
+
+def _agree(one: str | None, other: str | None) -> bool:
+    return not one or not other or one == other
+
+
+def _plain(text: str) -> str:
+    """The letters that count: compatibility forms (full width and the like) resolved, no spaces, none that is unseen.
+
+    What is left out can bring together what then is one letter, so this is done until nothing changes.
+    """
+    for _ in range(_ROUNDS):
+        if len(text) > MAX_TEXT:
+            break
+        seen = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+        plain = unicodedata.normalize("NFKC", "".join(seen.split()))
+        if plain == text and not any(unicodedata.category(letter)[0] == "C" for letter in plain):
+            return plain
+        text = plain
+    raise _not_a_case()
+
+
+def _not_a_case() -> MalformedError:
+    return MalformedError("case", "is not a case number such as 某市监处罚〔2026〕12号")
 
 
 def _drop_outer(plain: str) -> str:

@@ -37,6 +37,20 @@ class ServiceError(Exception):
         )
 
 
+def explained(error: Exception) -> ServiceError | None:
+    """An error that says what happened and where, as a ServiceError; None for any other.
+
+    Errors of other packages have the same parts without being of this type: they may not import it.
+    """
+    if isinstance(error, ServiceError):
+        return error
+    what, where = getattr(error, "what", None), getattr(error, "where", None)
+    if not isinstance(what, str) or not isinstance(where, str):
+        return None
+    code, do = getattr(error, "code", "malformed"), getattr(error, "do", "Correct it and try again.")
+    return ServiceError(str(code), what, where, str(do))
+
+
 def _text(value: Mapping[str, Any], key: str, otherwise: str) -> str:
     found = value.get(key)
     return found if isinstance(found, str) and found else otherwise

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dockwarden.service.errors import ServiceError
+from dockwarden.service.errors import ServiceError, explained
 from dockwarden.service.logs import log
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
@@ -111,21 +111,12 @@ class Server:
         except ServiceError as error:
             return _line({"error": error.to_object()})
         except Exception as error:  # whatever a handler does, the visitor gets an answer and the door stays
-            told = _explained(error)
+            told = explained(error)
             if told is None:
                 log("door").error("a handler failed", exc_info=error)
                 what = f"the service failed: {type(error).__name__}"
                 told = ServiceError("internal", what, str(self.path), "See the service's log.")
             return _line({"error": told.to_object()})
-
-
-def _explained(error: Exception) -> ServiceError | None:
-    """An error of another package that says what happened and where goes to the visitor as it is."""
-    what, where = getattr(error, "what", None), getattr(error, "where", None)
-    if not isinstance(what, str) or not isinstance(where, str):
-        return None
-    code, do = getattr(error, "code", "malformed"), getattr(error, "do", "Correct it and try again.")
-    return ServiceError(str(code), what, where, str(do))
 
 
 def serve(path: Path, handlers: Mapping[str, Handler]) -> Server:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from dockwarden.agent.settings import read_settings
 from dockwarden.agent.station import run_station
-from dockwarden.durable.files import DurableError, OsFiles
-from dockwarden.service.errors import ServiceError
+from dockwarden.durable.files import OsFiles
+from dockwarden.service.command import run_command
 from dockwarden.simulators import camera as cameras
 from dockwarden.simulators import recorder as recorders
 from dockwarden.simulators.bus import DirectoryBus, plug
@@ -83,9 +83,5 @@ def _faults(given: list[str] | None) -> list[Fault]:
 
 
 def main() -> None:
-    """Entry point: exit 0 good, 1 bad finding, 2 cannot run."""
-    try:
-        app()
-    except (ServiceError, DurableError) as error:
-        print(f"{error.code}: {error.what}\n  where: {error.where}\n  do:    {error.do}", file=sys.stderr)
-        raise SystemExit(2) from None
+    """Entry point."""
+    run_command(app)

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
-from dockwarden.agent import vault
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.metadata.binding import registry_label
 from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.agent.metadata.registry import Registry
 from dockwarden.agent.pipeline import Said
+from dockwarden.agent.sealed import seal_of
 from dockwarden.agent.stores import Stores, said
 from dockwarden.evidence import fields
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import By
+from dockwarden.evidence.seals import Seal
 from dockwarden.rules.labels import Label, complete, parse_activity, parse_case_number, parse_text
 
 
@@ -39,9 +40,10 @@ def is_secret(stores: Stores, record: str) -> bool | None:
 def label_record(labelling: Labelling, record: str) -> Said | None:
     """The stage: done when case, party and officer are all known, else failed, naming what is missing.
 
-    What a person said is kept; only what is missing is filled in. None where nothing new is known.
+    What a person said is kept; only what is missing is filled in. None where nothing new is known. A secrecy mark is
+    never taken back here.
     """
-    seal, _ = vault.read_seal(labelling.stores.folders.vault, record)
+    seal, _ = seal_of(labelling.stores, record)
     profile = labelling.profiles.get(fields.text(seal.device, "profile"))
     named = facts_of(seal.source_name, profile) if profile is not None else None
     marks = fields.array(seal.source, "marks")
@@ -52,21 +54,21 @@ def label_record(labelling: Labelling, record: str) -> Said | None:
         fields.optional_text(seal.captured, "start"),
         important="important" in marks or (named is not None and named.important),
     )
-    known = label_of(labelling.stores, record)
+    known, marked = label_of(labelling.stores, record), is_secret(labelling.stores, record)
     label = complete(known, found) if known is not None else found
-    if label == known:
+    secret = _is_marked(labelling, seal) or marked is True
+    if (label, secret) == (known, marked):
         return None
-    binding = labelling.registry.binding(fields.text(seal.device, "key"))
-    secret = bool(binding is not None and binding.secret) or is_secret(labelling.stores, record) is True
     return judge(label, secret)
 
 
-def label_by_person(stores: Stores, record: str, given: dict[str, str], person: By) -> Label:
+def label_by_person(labelling: Labelling, record: str, given: dict[str, str], person: By) -> Label:
     """Append what a person says of a record; raises MalformedError naming the field that is wrong.
 
     `given` may hold case, party, officer, officer_id and activity. A person's word replaces an earlier one: both
-    stay in the log. A secrecy mark is kept.
+    stay in the log. A secrecy mark is kept, and one of the device counts though the stage has not come to it yet.
     """
+    stores = labelling.stores
     known = label_of(stores, record) or Label()
     label = Label(
         case=parse_case_number(given["case"]) if "case" in given else known.case,
@@ -76,7 +78,9 @@ def label_by_person(stores: Stores, record: str, given: dict[str, str], person: 
         activity=parse_activity(given["activity"]) if "activity" in given else known.activity,
         important=known.important,
     )
-    what = judge(label, is_secret(stores, record) is True)
+    seal, _ = seal_of(stores, record)
+    secret = _is_marked(labelling, seal) or is_secret(stores, record) is True
+    what = judge(label, secret)
     stores.ledger.append("labelled", record=record, outcome=what.outcome, by=person, body=what.body)
     return label
 
@@ -85,6 +89,12 @@ def judge(label: Label, secret: bool) -> Said:
     """The fact of a label: done where all that article 15 demands is there."""
     body: Object = {**label.to_object(), "secret": secret}
     return Said("failed" if label.missing else "done", body)
+
+
+def _is_marked(labelling: Labelling, seal: Seal) -> bool:
+    """Whether the device that recorded it is marked with secrecy."""
+    binding = labelling.registry.binding(fields.text(seal.device, "key"))
+    return binding is not None and binding.secret
 
 
 def _body(stores: Stores, record: str) -> Object | None:

@@ -14,7 +14,7 @@ from typing import Any
 from tinydb import TinyDB, where
 from tinydb.storages import Storage
 
-from dockwarden.durable.files import Files, write_durably
+from dockwarden.durable.files import DurableError, Files, write_durably
 from dockwarden.rules.deadlines import parse_utc
 from dockwarden.rules.labels import parse_activity, parse_case_number, parse_text
 
@@ -27,12 +27,14 @@ class DurableStorage(Storage):
         self._files = files
 
     def read(self) -> dict[str, dict[str, Any]] | None:
-        """Return the whole registry; None where there is none yet."""
+        """Return the whole registry; None where there is none yet. Raises DurableError `damaged`."""
         try:
-            data = self._path.read_bytes()
+            return dict(json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             return None
-        return dict(json.loads(data))
+        except ValueError as error:
+            do = "Restore the file, or take it away and send the roster again."
+            raise DurableError("damaged", "the station's registry cannot be read", str(self._path), do) from error
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the whole registry durably; raises DurableError."""

@@ -5,12 +5,16 @@ is offered before its secrecy has been judged, and nothing of a secret one at al
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from dockwarden.agent import derivatives, vault
 from dockwarden.agent.metadata.completion import is_secret, label_of
+from dockwarden.agent.sealed import damaged, intact, seal_of
 from dockwarden.agent.stores import Stores, said
+from dockwarden.durable.files import DurableError
 from dockwarden.durable.queries import Work
 from dockwarden.durable.readback import read_leaves_uncached
 from dockwarden.evidence import fields, merkle, receipts, seals
@@ -25,11 +29,18 @@ from dockwarden.wire.outbox import Outbox, Waiting, in_order
 from dockwarden.wire.sender import Piece
 from dockwarden.wire.transfer import Item, State
 
+_OURS = frozenset({"no-room", "no-such-item", "vault-damaged"})
+"""Errors that say nothing of the vault, or have done so already."""
+
+_T = TypeVar("_T")
+
 RECEIVED = Work("received", ("sealed",), place="centre")
 DELIVERED = Work("delivered", ("previewed", "sealed"), place="centre", after=("previewed",))
 LOOK_S = 1.0
 """How often the ledger is asked for more while there is room."""
 CANDIDATES = 64
+REST_S = 300.0
+"""For how long a secret record is not looked at again, nor an item whose bytes the station itself cannot give."""
 
 
 class Uploads:
@@ -42,6 +53,8 @@ class Uploads:
         self._outbox = Outbox(stores.station, session)
         self._open: dict[tuple[str, int], Path] = {}
         self._delivered: dict[str, set[int]] = {}
+        self._secret: dict[str, float] = {}
+        self._broken: dict[tuple[str, int], float] = {}
         self._looked = 0.0
 
     def connected(self, now: float) -> None:
@@ -60,7 +73,7 @@ class Uploads:
             step = self._outbox.next(now)
             if step is None or isinstance(step, Offer):
                 return step
-            payload = self._read(step)
+            payload = self._read(step, now)
             if payload is not None:
                 return payload
 
@@ -85,47 +98,82 @@ class Uploads:
         receipt = receipts.open_receipt(payload, [self._centre_key])
         if self._outbox.items().get((receipt.record, ORIGINAL)) is not State.STORED:
             raise MalformedError("receipt", "answers no upload of this session")
-        seal, data = vault.read_seal(self._stores.folders.vault, receipt.record)
+        seal, data = seal_of(self._stores, receipt.record)
         if receipt.place != "centre" or not receipt.agrees(receipt.record, seals.seal_sha256(data), seal.digests):
             raise MalformedError("receipt", "is not about the bytes that were sealed here")
         body: Object = {"generation": receipt.generation, "receipt": fields.base64_text(payload)}
-        self._stores.ledger.append(
-            "received", record=receipt.record, place="centre", by=self._stores.by("upload"), body=body
-        )
+        if not self._is_received(receipt.record):  # an append that failed may have been done all the same
+            self._stores.ledger.append(
+                "received", record=receipt.record, place="centre", by=self._stores.by("upload"), body=body
+            )
         self._outbox.on_receipt(receipt.record)
         self._let_go(receipt.record, ORIGINAL)
 
+    def _is_received(self, record: str) -> bool:
+        found = self._stores.ledger.latest(record).get(("received", "centre"))
+        return found is not None and found.outcome == "done"
+
     def _fill(self, now: float) -> None:
-        if not self._outbox.room or now - self._looked < LOOK_S:
+        if now - self._looked < LOOK_S:
             return
         self._looked = now
-        waiting = {(item.record, item.part): item for item in self._waiting()}
+        self._withdraw()
+        if not self._outbox.room:
+            return
+        waiting = {(item.record, item.part): item for item in self._waiting(now)}
         # The deadline's clock and this one differ; only what is near counts, and that was judged on the wall clock.
         for item in in_order(waiting.values(), now=0.0):
             if (item.record, item.part) not in self._open and self._outbox.room:
-                self._add(item, now)
+                self._guarded((item.record, item.part), partial(self._add, item, now), now)
 
-    def _waiting(self) -> Iterable[Waiting]:
-        ledger = self._stores.ledger
-        for record in ledger.due(DELIVERED, limit=CANDIDATES):
-            if is_secret(self._stores, record) is False:
-                yield from self._parts(record)
-        for number, record in enumerate(ledger.due(RECEIVED, limit=CANDIDATES)):
-            if is_secret(self._stores, record) is False:
-                yield self._original(record, number)
+    def _withdraw(self) -> None:
+        """Send no more of what has been marked with secrecy meanwhile."""
+        for record in {record for record, _ in self._open}:
+            if is_secret(self._stores, record) is not False:
+                for part in [part for other, part in self._open if other == record]:
+                    self._let_go(record, part)
 
-    def _parts(self, record: str) -> Iterable[Waiting]:
+    def _waiting(self, now: float) -> list[Waiting]:
+        found: list[Waiting] = []
+        for record in self._due(DELIVERED, range(ORIGINAL + 1, len(PARTS)), now):
+            parts = self._parts(record)
+            if not parts:
+                self._say_delivered(record)
+            found += parts
+        for number, record in enumerate(self._due(RECEIVED, [ORIGINAL], now)):
+            found.append(self._original(record, number))
+        return found
+
+    def _due(self, work: Work, parts: Iterable[int], now: float) -> list[str]:
+        """The first records that may be offered now. Those that may not, however many, do not stand in the way."""
+        limit = CANDIDATES
+        while True:
+            due = self._stores.ledger.due(work, limit=limit)
+            found = [record for record in due if self._may_go(record, parts, now)]
+            if len(found) >= CANDIDATES or len(due) < limit:
+                return found[:CANDIDATES]
+            limit *= 4
+
+    def _may_go(self, record: str, parts: Iterable[int], now: float) -> bool:
+        if self._secret.get(record, 0.0) > now or any(self._broken.get((record, part), 0.0) > now for part in parts):
+            return False
+        secret = is_secret(self._stores, record)
+        if secret:
+            self._secret[record] = now + REST_S
+        return secret is False
+
+    def _parts(self, record: str) -> list[Waiting]:
         previewed = said(self._stores, record, "previewed")
         parts = fields.array(previewed.body or {}, "parts") if previewed is not None else []
         done = self._delivered.get(record, set())
-        if not parts:
-            self._say_delivered(record)
-        for part in parts:
-            if isinstance(part, dict) and part["part"] not in done:
-                yield Waiting(record, fields.integer(part, "part"), fields.integer(part, "size"), 0)
+        return [
+            Waiting(record, fields.integer(part, "part"), fields.integer(part, "size"), 0)
+            for part in parts
+            if isinstance(part, dict) and part["part"] not in done
+        ]
 
     def _original(self, record: str, number: int) -> Waiting:
-        seal, _ = vault.read_seal(self._stores.folders.vault, record)
+        seal, _ = seal_of(self._stores, record)
         label = label_of(self._stores, record)
         now = self._stores.clock().utc
         due = deadline(self._policy, ended_at(seal, None), None, now).due
@@ -137,31 +185,41 @@ class Uploads:
         record, part = waiting.record, waiting.part
         if part == ORIGINAL:
             path = vault.folder(self._stores.folders.vault, record) / vault.ORIGINAL
-            seal, note = vault.read_seal(self._stores.folders.vault, record)
-            leaves = vault.leaf_hashes(self._stores.folders.vault, record)
-            item, data = Item(record, part, seal.digests.size, bytes.fromhex(seal.digests.leaves_root)), note
-            self._outbox.add(item, data, merkle.Tree(leaves), now)
+            seal, leaves = intact(self._stores, record)
+            _, note = seal_of(self._stores, record)
+            item = Item(record, part, seal.digests.size, bytes.fromhex(seal.digests.leaves_root))
+            self._outbox.add(item, note, merkle.Tree(leaves), now)
         else:
             path = derivatives.folder(self._stores, record) / PARTS[part]
             tree = merkle.Tree(list(read_leaves_uncached(path)))
             self._outbox.add(Item(record, part, path.stat().st_size, tree.root), None, tree, now)
         self._open[record, part] = path
 
-    def _read(self, piece: Piece) -> bytes | None:
-        key = piece.item.key
+    def _read(self, piece: Piece, now: float) -> bytes | None:
+        return self._guarded(piece.item.key, partial(self._payload, piece), now)
+
+    def _payload(self, piece: Piece) -> bytes:
+        with self._open[piece.item.key].open("rb") as source:
+            data = os.pread(source.fileno(), piece.length, piece.offset)
+        return self._outbox.chunk(piece, data).encode()
+
+    def _guarded(self, key: tuple[str, int], work: Callable[[], _T], now: float) -> _T | None:
+        """Do something with an item's bytes; one that cannot give them rests, and the others go on."""
         try:
-            with self._open[key].open("rb") as source:
-                data = os.pread(source.fileno(), piece.length, piece.offset)
-            return self._outbox.chunk(piece, data).encode()
-        except (LocalError, OSError) as error:
-            log("upload").error("a record cannot be sent", record=piece.item.record, error=str(error))
+            return work()
+        except (LocalError, DurableError, MalformedError, OSError) as error:
+            record, part = key
+            if part == ORIGINAL and getattr(error, "code", "") not in _OURS:
+                damaged(self._stores, record, error)
+            log("upload").error("an item cannot be sent", record=record, part=part, error=type(error).__name__)
+            self._broken[key] = now + REST_S
             self._let_go(*key)
             return None
 
     def _arrived(self, record: str, part: int) -> None:
         self._delivered.setdefault(record, set()).add(part)
         self._let_go(record, part)
-        if not list(self._parts(record)):
+        if not self._parts(record):
             self._say_delivered(record)
 
     def _say_delivered(self, record: str) -> None:

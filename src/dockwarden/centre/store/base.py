@@ -17,17 +17,18 @@ class Store(Protocol):
     def generation(self) -> str:
         """Changes when the store is rebuilt: receipts of another generation prove nothing any more."""
 
-    def incoming(self, record: str) -> Path:
-        """The folder in which an object's contents are gathered, made when missing; it survives restarts."""
+    def incoming(self, home: Path) -> Path:
+        """The folder below `home`, made when missing, in which an object's contents are gathered. `home` is of the
+        store's file system and for this one object."""
 
-    def discard(self, record: str) -> None:
-        """Drop what was gathered for `record`."""
-
-    def keep(self, record: str, digests: Digests) -> Path:
-        """Make the gathered contents an object and return its folder of contents.
+    def keep(self, record: str, digests: Digests, gathered: Path) -> Path:
+        """Make the contents that `incoming` gathered an object and return its folder of contents.
 
         The caller has just re-read `original` past the page cache and found `digests`.
         """
+
+    def settle(self, record: str) -> Path:
+        """Make durable an object that a crash left behind in `keep`; returns its folder of contents."""
 
     def find(self, record: str) -> Path | None:
         """The folder of contents of a kept record, or None."""

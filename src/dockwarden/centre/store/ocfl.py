@@ -5,7 +5,7 @@
 <root>/<2 characters>/<record>/0=ocfl_object_1.1  inventory.json  inventory.json.sha256
                                v1/inventory.json  v1/inventory.json.sha256
                                v1/content/{original,leaves,seal.note}
-<incoming>/<record>/v1/content/…            what is still being gathered
+<home>/v1/content/…                         what is still being gathered
 ```
 """
 
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dockwarden.durable.files import Files, make_folder, publish, write_durably
+from dockwarden.durable.files import Files, make_folder, publish, remove_parts, settle, write_durably
 from dockwarden.evidence import ids
 from dockwarden.evidence.digests import Digests
 from dockwarden.evidence.receipts import GENERATION
+from dockwarden.service.errors import ServiceError
 
 ROOT_MARK = "0=ocfl_1.1"
 OBJECT_MARK = "0=ocfl_object_1.1"
@@ -29,41 +30,41 @@ CONTENTS = ("leaves", "original", "seal.note")
 
 @dataclass(frozen=True)
 class OcflStore:
-    """A store (see `store.base.Store`) in `root`; `gathering` is a folder of the same file system."""
+    """A store (see `store.base.Store`) in `root`."""
 
     root: Path
-    gathering: Path
     files: Files
     generation: str
     centre: str
 
-    def incoming(self, record: str) -> Path:
+    def incoming(self, home: Path) -> Path:
         """See Store."""
-        folder = self.gathering / record / "v1" / "content"
+        folder = home / "v1" / "content"
         make_folder(self.files, folder)
         return folder
 
-    def discard(self, record: str) -> None:
+    def keep(self, record: str, digests: Digests, gathered: Path) -> Path:
         """See Store."""
-        if (self.gathering / record).exists():
-            self.files.rmtree(self.gathering / record)
-
-    def keep(self, record: str, digests: Digests) -> Path:
-        """See Store."""
-        staged = self.gathering / record
-        content = staged / "v1" / "content"
+        staged = gathered.parent.parent
+        for folder in (gathered, gathered.parent, staged):
+            remove_parts(self.files, folder)  # an object holds nothing that its inventory does not name
         hashes = {
-            name: digests.sha256 if name == "original" else hashlib.sha256((content / name).read_bytes()).hexdigest()
+            name: digests.sha256 if name == "original" else hashlib.sha256((gathered / name).read_bytes()).hexdigest()
             for name in CONTENTS
         }
-        created = (content / "original").stat().st_mtime_ns // 1_000_000_000
+        created = (gathered / "original").stat().st_mtime_ns // 1_000_000_000
         inventory = _inventory(record, hashes, digests.sm3, created, self.centre)
         side = f"{hashlib.sha256(inventory).hexdigest()} inventory.json\n".encode()
-        for folder in (staged / "v1", staged):
+        for folder in (gathered.parent, staged):
             write_durably(self.files, folder / "inventory.json", inventory)
             write_durably(self.files, folder / "inventory.json.sha256", side)
         write_durably(self.files, staged / OBJECT_MARK, b"ocfl_object_1.1\n")
         publish(self.files, staged, self._object(record))
+        return self._object(record) / "v1" / "content"
+
+    def settle(self, record: str) -> Path:
+        """See Store."""
+        settle(self.files, self._object(record))
         return self._object(record) / "v1" / "content"
 
     def find(self, record: str) -> Path | None:
@@ -76,19 +77,32 @@ class OcflStore:
         return self.root / record[:2] / record
 
 
-def open_store(root: Path, gathering: Path, files: Files, centre: str) -> OcflStore:
-    """Open the storage root, making it where there is none. Raises DurableError."""
+def make_store(root: Path, files: Files) -> None:
+    """Make the storage root where there is none; what is there stays. Raises DurableError."""
     make_folder(files, root)
-    make_folder(files, gathering)
-    named = root / "extensions" / "dockwarden" / "generation"
+    named = _generation(root)
     if not named.exists():
         make_folder(files, named.parent)
         write_durably(files, root / ROOT_MARK, b"ocfl_1.1\n")
         write_durably(files, named, ids.new_generation(os.urandom(5)).encode())
-    generation = named.read_text("ascii").strip()
+
+
+def find_store(root: Path, files: Files, centre: str) -> OcflStore:
+    """Open the storage root. Raises ServiceError where there is none: a store on a disk that is not mounted must not
+    be begun anew in its place."""
+    named = _generation(root)
+    do = "Mount the store's disk. To begin a new store, run dockwarden-centre setup."
+    try:
+        generation = named.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise ServiceError("no-store", "the store is not there", str(root), do) from error
     if not GENERATION.fullmatch(generation):
-        raise ValueError(f"{named}: is not a generation")
-    return OcflStore(root, gathering, files, generation, centre)
+        raise ServiceError("no-store", "the store's generation cannot be read", str(named), do)
+    return OcflStore(root, files, generation, centre)
+
+
+def _generation(root: Path) -> Path:
+    return root / "extensions" / "dockwarden" / "generation"
 
 
 def _inventory(record: str, sha256: dict[str, str], sm3: str, created: int, centre: str) -> bytes:
