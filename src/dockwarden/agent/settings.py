@@ -1,4 +1,4 @@
-"""The station's settings (TOML, see docs/operating/settings.md)."""
+"""The station's settings (TOML, see docs/operating/README.md)."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The centre's settings (TOML, see docs/operating/settings.md)."""
+"""The centre's settings (TOML, see docs/operating/README.md)."""
 
 from pathlib import Path
 from typing import Annotated, Literal
