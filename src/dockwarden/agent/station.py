@@ -64,7 +64,7 @@ class Station:
         self.profiles = loaded.profiles
         desk = Desk(self.stores, {profile.name: profile for profile in loaded.profiles})
         self.bays = Bays(settings.bays, partial(self._visit, desk), self._refuse)
-        self.view = StatusView(self.stores, self.policy, self.bays.snapshot, doubts)
+        self.view = StatusView(self.stores, self.policy, self.bays.snapshot, doubts, settings.release)
         self._stopping = threading.Event()
         self._labelling = Labelling(self.stores, self.registry, dict(desk.profiles))
         labelled = Work("labelled", ("sealed",), retry_after_s=(1,))
@@ -229,6 +229,6 @@ def read_only_view(settings: Settings) -> Iterator[StatusView]:
         files = OsFiles()
         ledger = Ledger(engine, own_log(engine, settings.station), now, files)
         stores = Stores(settings.station, folders, files, ledger, setup.station_key(settings), now, settings.readings)
-        yield StatusView(stores, Policy(hours=settings.deadline_hours), list)
+        yield StatusView(stores, Policy(hours=settings.deadline_hours), list, release=settings.release)
     finally:
         engine.dispose()

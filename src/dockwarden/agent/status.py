@@ -22,12 +22,14 @@ LATE = frozenset({"late", "met-late"})
 @dataclass(frozen=True)
 class StatusView:
     """Where the status comes from. `bays` gives the bays' live figures; `doubts` are sentences for a person about
-    what start-up could not finish; those that have come up since are in the stores."""
+    what start-up could not finish; those that have come up since are in the stores. `release` is the office's choice,
+    `keep` or `clear-on-proof`."""
 
     stores: Stores
     policy: Policy
     bays: Callable[[], list[dict[str, object]]]
     doubts: list[str] = field(default_factory=list)
+    release: str = "keep"
 
 
 def status(view: StatusView) -> Object:
@@ -54,6 +56,7 @@ def status(view: StatusView) -> Object:
         },
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
+        "policy": {"readings": stores.readings, "release": view.release},
         "findings": [*view.doubts, *stores.doubts.sentences()],
     }
 
