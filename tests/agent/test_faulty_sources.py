@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.agent.cards import LEAF, Patient, Room, codes, faulty, kinds, make_card, shown
 
+from dockwarden.agent.drivers.source import Reader, SourceInfo
 from dockwarden.agent.status import StatusView, quarantined
 from dockwarden.durable.leaflist import read_leaf_list
 from dockwarden.evidence import canonical
@@ -145,6 +146,43 @@ def test_a_file_that_grew_between_listing_again_and_the_second_reading_is_told(t
     assert kinds(room.stores).count("confirmed") == 1
     assert room.visit(faulty(card)).state == "safe"
     assert room.wrong(shown(card)) == []
+
+
+def test_a_file_that_appears_while_others_are_read_is_taken_too(tmp_path: Path, room: Room) -> None:
+    card = make_card(tmp_path / "card", {"a": b"a", "z": b"z"})
+    device = faulty(card)
+    taken = device.open
+
+    def appear(source: SourceInfo, uncached: bool) -> Reader:
+        if not (card / "late").exists():
+            (card / "late").write_bytes(b"recorded meanwhile")
+        return taken(source, uncached)
+
+    device.open = appear  # type: ignore[method-assign]
+    assert room.visit(device).state == "safe"
+    assert kinds(room.stores).count("sealed") == 3
+    assert room.wrong(shown(card)) == []
+
+
+@pytest.mark.parametrize("listing", [3, 4])
+def test_files_that_come_or_go_after_all_was_read_keep_the_bay_amber(
+    tmp_path: Path, room: Room, listing: int
+) -> None:
+    for name, code in (("come", "not-all"), ("go", "vanished")):
+        card = make_card(tmp_path / name, {"a": b"a", "z": name.encode()})
+        device = faulty(card, serial=name)
+        listings, listed = 0, device.sources
+
+        def change(name=name, card=card, listed=listed):  # type: ignore[no-untyped-def]
+            nonlocal listings
+            listings += 1
+            if listings == listing:
+                (card / "late").write_bytes(b"late") if name == "come" else (card / "a").unlink()
+            return listed()
+
+        device.sources = change  # type: ignore[method-assign]
+        progress = room.visit(device)
+        assert (progress.state, codes(progress)) == ("incomplete", {code})
 
 
 def _raws(room: Room) -> list[bytes]:

@@ -14,7 +14,9 @@ from dockwarden.agent.docking import dock
 from dockwarden.agent.drivers.hotplug import Plugged, Unplugged
 from dockwarden.agent.drivers.source import Device, SourceInfo
 from dockwarden.agent.intake import Claims
-from dockwarden.durable.staging import find_stages
+from dockwarden.agent.stores import new_id
+from dockwarden.durable.files import OsFiles
+from dockwarden.durable.staging import StagePlan, create_stage, drop_stage, find_stages
 from dockwarden.simulators.faults import Fault
 
 GROUPS = 10
@@ -208,6 +210,47 @@ def test_a_device_that_is_put_into_another_bay_before_the_first_has_let_go_still
     assert kinds(room.stores).count("sealed") == 1
     assert find_stages(room.stores.folders.staging).stages == ()
     assert room.wrong(before) == []
+
+
+def test_a_stage_that_another_bay_finishes_meanwhile_is_known_and_not_taken_twice(
+    tmp_path: Path, room: Room, size: int, small_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = make_card(tmp_path / "card", {NAME: os.urandom(size)})
+    before = shown(card)
+    pull_out(room, card, 6 * small_groups + 1, small_groups)
+    claim = Claims.claim
+
+    def waiting(self: Claims, record: str, ended: Event) -> bool:
+        monkeypatch.setattr(Claims, "claim", claim)
+        assert room.visit(faulty(card), "2").state == "safe"
+        return claim(self, record, ended)
+
+    monkeypatch.setattr(Claims, "claim", waiting)
+    assert room.visit(faulty(card)).state == "safe"
+    assert kinds(room.stores).count("sealed") == 1
+    assert find_stages(room.stores.folders.staging).stages == ()
+    assert room.wrong(before) == []
+
+
+def test_stages_that_come_and_go_in_other_bays_disturb_nobody(tmp_path: Path, room: Room) -> None:
+    done = Event()
+    staging = room.stores.folders.staging
+
+    def churn() -> None:
+        while not done.is_set():
+            drop_stage(OsFiles(), create_stage(OsFiles(), staging, StagePlan(new_id(), {"n": 1}, 0)))
+
+    threads = [threading.Thread(target=churn) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        card = make_card(tmp_path / "card", {f"{number}": bytes([number]) for number in range(40)})
+        progress = room.visit(faulty(card))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert (progress.state, codes(progress)) == ("safe", set())
 
 
 def test_a_station_that_is_stopped_says_so_and_not_that_somebody_took_the_device(tmp_path: Path, room: Room) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 INVENTORY = "https://ocfl.io/1.1/spec/#inventory"
+FIXITY = {"md5", "sha1", "sha256", "sha512", "blake2b-512", "blake2b-160", "blake2b-256", "blake2b-384", "sha512/256"}
+"""The digest algorithms of section 3.5.4, and those of the registered extension 0009."""
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -108,6 +110,9 @@ def _manifest(home: Path, inventory: dict[str, Any], wrong: list[str]) -> None:
     """Every file of content is in the manifest with its digest, once, and nothing else is (3.5.2, 3.5.4)."""
     _paths(f"manifest of {home}", inventory["manifest"], wrong)
     listed = {path: digest for digest, paths in inventory["manifest"].items() for path in paths}
+    unknown = set(inventory.get("fixity", {})) - FIXITY
+    if unknown:
+        wrong.append(f"3.5.4: the fixity of {home} has digests by {sorted(unknown)}, of which no other program knows")
     for paths in inventory.get("fixity", {}).values():
         for found in paths.values():
             wrong += [

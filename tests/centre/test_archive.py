@@ -27,7 +27,8 @@ def settle(talk: Talk, footage: Footage, seal: bytes) -> bytes:
         try:
             talk.offer(footage, seal, epoch=1)
             for _ in range(4):
-                said, _ = talk.said[:], talk.said.clear()
+                said = talk.said[:]
+                talk.said.clear()
                 wants = [Want.open(payload, [CENTRE.verifier]) for lane, payload in said if lane == "want"]
                 if wants and wants[-1].complete:
                     return next(payload for lane, payload in said if lane == "receipt")

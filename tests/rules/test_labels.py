@@ -45,7 +45,7 @@ def test_however_it_is_typed_it_is_the_same_case(
 ) -> None:
     zeros = "0" * data.draw(st.integers(0, 4))
     word, ordinal = data.draw(st.sampled_from(["", "字"])), data.draw(st.sampled_from(["", "第"]))
-    opening, closing = brackets
+    opening, closing = tuple(brackets)
     parts = [prefix, word, opening, str(year), closing, ordinal, zeros + str(number), "号"]
     typed = space + space.join(parts) + space
     if data.draw(st.booleans()):

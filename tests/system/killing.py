@@ -9,26 +9,30 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tests.oracle import Card, Scene, show, violations
+from tests.system.forking import Forker
 
 from dockwarden.agent.settings import read_settings
 from dockwarden.agent.setup import make_keys
 from dockwarden.durable.files import OsFiles
 from dockwarden.service.errors import ServiceError
+from dockwarden.service.socket import call
 from dockwarden.simulators.bus import plug, unplug
 from dockwarden.simulators.camera import at
 from dockwarden.simulators.faults import Fault
 from dockwarden.simulators.killing_files import FAIL, KILL, STEPS
-from dockwarden.simulators.world import VERDICTS, Process, program, wait_for
+from dockwarden.simulators.world import VERDICTS, wait_for
 
 Plant: TypeAlias = Literal["kill", "fail"]
+PLANTS: tuple[Plant, ...] = ("kill", "fail")
 
 LARGE, SMALL = "DCIM/large.mp4", "DCIM/small.mp4"
 SERIAL, DEVICE = "ZB2041", "DCAM-X3-ZB2041"
@@ -54,11 +58,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Played:
+    """What came of a row: whether the station died of it, and what is wrong, nothing when all is well."""
+
+    row: Row
+    died: bool
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Scenario:
     """What happens to a card of two files. `before` prepares the site; in the run that is killed the device has
     `faults`; `planted` are the files that may be in quarantine then."""
 
-    before: Callable[["Site"], None] = lambda site: None
+    before: Callable[[Forker, "Site"], None] = lambda forker, site: None
     faults: tuple[Fault, ...] = ()
     planted: frozenset[bytes] = frozenset()
 
@@ -115,69 +128,67 @@ class Site:
         for bay in ("1", "2"):
             unplug(self.bus, bay)
 
-    def process(self) -> Process:
-        """The station as a process; its bays are the bus."""
-        command = [program("dockwarden-sim"), "station", f"--settings={self.root / 'station.toml'}"]
-        command.append(f"--bus={self.bus}")
-        return Process("station", command, self.root / "station.log", self.station / "agent.sock")
+    def start(self, forker: Forker, environ: Mapping[str, str] | None = None) -> int:
+        """Start the station; its bays are the bus."""
+        arguments = ["station", f"--settings={self.root / 'station.toml'}", f"--bus={self.bus}"]
+        return forker.start(arguments, environ or {}, self.root / "station.log")
+
+    def bay(self, bay: str) -> str | None:
+        """The state that a bay shows; None while the station does not answer."""
+        with suppress(ServiceError):
+            status = call(self.station / "agent.sock", "status", {}, 5.0)
+            return next(str(found["state"]) for found in status["bays"] if found["bay"] == bay)
+        return None
+
+    def said(self) -> str:
+        """What the station said."""
+        return (self.root / "station.log").read_text("utf-8", "replace")
 
 
-def verdict(process: Process, bay: str) -> str | None:
-    """What a bay shows, if that is its verdict; None also while the station does not answer."""
-    with suppress(ServiceError):
-        status = process.call("status", timeout=5.0)
-        state = next(str(found["state"]) for found in status["bays"] if found["bay"] == bay)
-        return state if state in VERDICTS else None
-    return None
-
-
-def run_once(site: Site, bay: str, environ: Mapping[str, str] | None = None) -> str | None:
+def run_once(forker: Forker, site: Site, bay: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Run the station until `bay` shows its verdict, then stop it; None where it died by a kill.
 
     Raises ServiceError where it ended in another way.
     """
-    process = site.process()
-    process.start(environ, ready=False)
+    pid = site.start(forker, environ)
+    code: int | None = None
     try:
         ends = time.monotonic() + READY_S
-        while True:
-            running = process.running
-            code = None if running is None else running.poll()
-            if code is not None:
-                process.running = None
-                if code == -9:
-                    return None
-                raise ServiceError("ended", f"the station ended with {code}", site.root.name, _tail(site))
-            state = verdict(process, bay)
-            if state is not None:
-                process.stop()
+        while (code := forker.code(pid)) is None:
+            state = site.bay(bay)
+            if state in VERDICTS:
+                code = forker.end(pid, signal.SIGTERM)
+                if code:
+                    break
                 return state
             if time.monotonic() > ends:
-                raise TimeoutError(f"no verdict: {_tail(site)}")
-            time.sleep(0.03)
+                raise TimeoutError(f"no verdict: {site.said()[-500:]}")
+            time.sleep(0.02)
+        if code == -signal.SIGKILL:
+            return None
+        raise ServiceError("ended", f"the station ended with {code}", site.root.name, site.said()[-500:])
     finally:
-        process.kill()
+        if code is None:
+            forker.end(pid, signal.SIGKILL)
 
 
-def _pulled_out_in_the_middle(site: Site) -> None:
+def _pulled_out_in_the_middle(forker: Forker, site: Site) -> None:
     """The large file is staged, as far as it got; the small one is not seen yet."""
     site.plug("1", (Fault("unplug", at=5 * MIB),))
-    process = site.process()
-    process.start()
+    pid = site.start(forker)
+    staged = site.station / "staging"
     try:
-        staged = site.station / "staging"
         wait_for("the card to be out", lambda: not list(site.bus.glob("*.json")) and any(staged.glob("*.json")))
-        wait_for("the bay to be empty", lambda: process.call("status")["bays"][0]["state"] == "empty")
+        wait_for("the bay to be empty", lambda: site.bay("1") == "empty")
     finally:
-        process.stop()
+        forker.end(pid, signal.SIGTERM)
 
 
-def _staged_then_altered(site: Site) -> None:
+def _staged_then_altered(forker: Forker, site: Site) -> None:
     """A stage that is complete but for its seal, of a file that has other bytes now under the same name and time."""
+    names = steps_of(forker, site.copy(site.root.with_name("learn")), "1")
     site.plug("1")
-    step = next(number for number, name in enumerate(steps_of(site.copy(site.root.with_name("learn")), "1"), 1)
-                if name == "replace seal.note")  # fmt: skip
-    assert run_once(site, "1", {KILL: f"{step}:before"}) is None
+    assert run_once(forker, site, "1", {KILL: f"{names.index('replace seal.note') + 1}:before"}) is None
     place = at(site.card, LARGE.encode())
     stamp = place.stat()
     place.write_bytes(os.urandom(stamp.st_size))
@@ -196,63 +207,67 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-def steps_of(site: Site, bay: str, faults: tuple[Fault, ...] = ()) -> list[str]:
+def steps_of(forker: Forker, site: Site, bay: str, faults: tuple[Fault, ...] = ()) -> list[str]:
     """The names of all durable steps of a station from its start to the verdict. The site is spent by it."""
-    if not list(site.bus.glob("*.json")):
-        site.plug(bay, faults)
+    site.plug(bay, faults)
     log = site.root / "steps"
-    run_once(site, bay, {STEPS: str(log)})
+    run_once(forker, site, bay, {STEPS: str(log)})
     names = log.read_text("utf-8").splitlines()
     shutil.rmtree(site.root)
     return names
 
 
-def table(folder: Path, scenario: str, plants: tuple[Plant, ...] = ("kill",)) -> tuple[Site, list[Row]]:
+def table(
+    forker: Forker, folder: Path, scenario: str, plants: tuple[Plant, ...] = ("kill",)
+) -> tuple[Site, list[Row]]:
     """Prepare a scenario below `folder`; returns the prepared site and all its rows."""
-    site = Site(folder / _plain(scenario) / "ready")
+    site = Site(folder / scenario.replace(" ", "-") / "ready")
     site.make()
-    SCENARIOS[scenario].before(site)
-    names = steps_of(site.copy(site.root.with_name("learnt")), "2", SCENARIOS[scenario].faults)
+    SCENARIOS[scenario].before(forker, site)
+    names = steps_of(forker, site.copy(site.root.with_name("learnt")), "2", SCENARIOS[scenario].faults)
     rows = [
         Row(scenario, number, name, when, plant)
+        for plant in PLANTS
         for number, name in enumerate(names, 1)
         for when in ("before", "after")
-        for plant in plants
     ]
     return site, rows
 
 
-def play(ready: Site, folder: Path, row: Row) -> list[str]:
-    """Play a row in the new folder `folder`; returns what is wrong, and keeps the folder only then."""
+def play(forker: Forker, ready: Site, folder: Path, row: Row) -> Played:
+    """Play a row in the new folder `folder`, which is kept only where something is wrong."""
     scenario = SCENARIOS[row.scenario]
     site = ready.copy(folder)
     cards = [show(site.card, DEVICE)]
     site.plug("2", scenario.faults)
-    wrong = _first_run(site, row)
-    wrong += violations(_scene(site, cards, scenario, settled=False))
+    died, wrong = _first_run(forker, site, row)
+    if (site.station / "ledger.sqlite").exists() or any((site.station / "vault").glob("*/*")):
+        wrong += violations(_scene(site, cards, scenario, settled=False))
     site.unplug()
     site.plug("1")
-    state = run_once(site, "1")
+    state = run_once(forker, site, "1")
     if state != "safe":
         wrong.append(f"after the restart its bay shows {state}")
     wrong += violations(_scene(site, cards, scenario, settled=True))
     wrong += _left_over(site)
     if not wrong:
         shutil.rmtree(folder)
-    return [f"{row}: {what}" for what in wrong]
+    return Played(row, died, tuple(wrong))
 
 
-def _first_run(site: Site, row: Row) -> list[str]:
+def _first_run(forker: Forker, site: Site, row: Row) -> tuple[bool, list[str]]:
     """Run until it dies or the verdict comes; a step that fails must be told in words wherever it is told."""
     try:
-        state = run_once(site, "2", row.environ)
+        state = run_once(forker, site, "2", row.environ)
     except ServiceError as error:
-        if row.plant == "kill" or not re.search(r"^(io-error|disk-full): ", site_log(site), re.MULTILINE):
-            return [f"ended without a clear word: {error}"]
-        return []
-    if row.plant == "kill" and state == "safe" and SCENARIOS[row.scenario].planted:
-        return ["was called safe with files in quarantine"]
-    return ["told only of an internal failure"] if '"code": "internal"' in site_log(site) else []
+        told = re.search(r"^(io-error|disk-full): ", site.said(), re.MULTILINE)
+        return False, [] if row.plant == "fail" and told else [f"ended without a clear word: {error}"]
+    if state is None:
+        return True, []
+    wrong = (
+        ["was called safe with files in quarantine"] if state == "safe" and SCENARIOS[row.scenario].planted else []
+    )
+    return False, wrong + (["told only of an internal failure"] if '"code": "internal"' in site.said() else [])
 
 
 def _scene(site: Site, cards: list[Card], scenario: Scenario, settled: bool) -> Scene:
@@ -261,24 +276,5 @@ def _scene(site: Site, cards: list[Card], scenario: Scenario, settled: bool) -> 
 
 def _left_over(site: Site) -> list[str]:
     """What no check of the outside checker sees: stages, halves of files."""
-    left = [path for path in (site.station / "staging").glob("*.json")]
-    left += [path for path in site.station.rglob("*.part")]
+    left = [*(site.station / "staging").glob("*.json"), *site.station.rglob("*.part")]
     return [f"left over: {path.relative_to(site.station)}" for path in left]
-
-
-def site_log(site: Site) -> str:
-    """What the station said."""
-    return (site.root / "station.log").read_text("utf-8", "replace")
-
-
-def _tail(site: Site) -> str:
-    return site_log(site)[-500:]
-
-
-def _plain(name: str) -> str:
-    return name.replace(" ", "-")
-
-
-def as_json(row: Row) -> dict[str, object]:
-    """A row for a report."""
-    return asdict(row)

@@ -20,6 +20,8 @@ from dockwarden.wire.transfer import State, offered_item
 Key = tuple[str, int]
 LIMIT_LEAVES = 3
 SAMPLES = {one.item.key: one for one in (sample(6 * SMALL_LEAF + 3), sample(2 * SMALL_LEAF, part=PREVIEW, seed=2))}
+WINDOW_LEAVES = LIMIT_LEAVES * len(SAMPLES)
+"""All that may be in flight: the outbox's own window is far larger than these items."""
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,7 @@ class Network(RuleBasedStateMachine):
     def all_stays_within_its_window(self) -> None:
         limit = LIMIT_LEAVES * SMALL_LEAF
         if self.centres:
-            assert self.outbox.in_flight <= limit * len(SAMPLES)
+            assert self.outbox.in_flight <= WINDOW_LEAVES * SMALL_LEAF
         for centre in self.centres:
             assert all(0 <= receiver.pending <= limit for receiver in centre.receivers.values())
 
@@ -350,7 +352,7 @@ class Network(RuleBasedStateMachine):
                 break
         assert self.arrived == set(SAMPLES)
         if len(self.centres) == 1:
-            assert self.sent - before <= missing + LIMIT_LEAVES
+            assert self.sent - before <= missing + WINDOW_LEAVES
 
     def missing(self) -> int:
         """Leaves that the first centre neither has nor is about to have."""

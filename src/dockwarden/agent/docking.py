@@ -3,10 +3,12 @@
 The bay turns green only when every source is sealed and confirmed; time never turns amber green.
 """
 
+from contextlib import suppress
+
 from dockwarden.agent.bays import PULLED_OUT, STOPPED, Finding, Progress, State, Stay
 from dockwarden.agent.confirming import confirm_all
 from dockwarden.agent.drivers.source import ClockReading, Device, SourceError, SourceInfo
-from dockwarden.agent.intake import Docking, NotTaken, finish_left, is_of_the_source, take
+from dockwarden.agent.intake import Docking, NotTaken, StageGone, finish_left, is_of_the_source, take
 from dockwarden.agent.known import source_key
 from dockwarden.agent.metadata.clock import captured_utc, measure
 from dockwarden.agent.metadata.filenames import facts_of
@@ -111,7 +113,10 @@ def _take_one(session: Session, source: SourceInfo) -> None:
     try:
         session.taken[key_of(source)] = _record_of(session, source)
     except NotTaken as failure:
-        _not_taken(session, source, failure.cause, failure.stage)
+        try:
+            _not_taken(session, source, failure.cause, failure.stage)
+        finally:
+            session.desk.claims.release(failure.stage.plan.record)
     except (SourceError, DurableError) as error:
         _not_taken(session, source, error, None)
     except Exception as error:
@@ -129,10 +134,12 @@ def _record_of(session: Session, source: SourceInfo) -> str:
         session.progress.add(reached - done)
         done = reached
 
-    finish_left(stores, claims, docking, source, cancel)
-    record = known_record(stores, docking.device, source)
-    if record is None:
-        record = take(stores, claims, docking, source, count, cancel)
+    record: str | None = None
+    while record is None:
+        finish_left(stores, claims, docking, source, cancel)
+        record = known_record(stores, docking.device, source)
+        with suppress(StageGone):
+            record = record or take(stores, claims, docking, source, count, cancel)
     count(source.size)
     return record
 

@@ -31,6 +31,9 @@ SMALL = 4 * 1024 * 1024
 
 LETTING_GO_S = 0.1
 
+LOOKS = 100
+"""How often the stages are listed anew because one of them has gone meanwhile."""
+
 
 @dataclass(frozen=True)
 class Docking:
@@ -50,6 +53,10 @@ class NotTaken(Exception):
         super().__init__(cause.code)
         self.stage = stage
         self.cause = cause
+
+
+class StageGone(Exception):
+    """Another bay has finished or set aside the stage that this one waited for: look again what is known."""
 
 
 @dataclass
@@ -86,7 +93,8 @@ def finish_left(stores: Stores, claims: Claims, docking: Docking, source: Source
         if not is_half_done(stores, stage) or not claims.claim(stage.plan.record, cancel):
             continue
         try:
-            finish(stores, stage)
+            if stage.plan_file.exists() and is_half_done(stores, stage):  # else another bay has done it meanwhile
+                finish(stores, stage)
         except (MalformedError, SignatureError) as error:
             log("intake").error("a stage is not what its seal says", record=stage.plan.record, error=str(error))
             stores.doubts.say(f"record {stage.plan.record} is not what its seal says: its source is taken anew")
@@ -107,24 +115,27 @@ def take(
     """Copy, prove and seal one source; returns its record.
 
     `progress` gets the number of bytes that have gone through. A stage that is not what its leaf list says is set
-    aside and the source is read anew. Raises NotTaken, with the stage left as it is: the caller decides whether it
-    can go on later or belongs in quarantine. SourceError and DurableError where there is no stage yet.
+    aside and the source is read anew. Raises NotTaken, with the stage left as it is and still claimed: the caller
+    decides whether it can go on later or belongs in quarantine, and releases it. SourceError and DurableError where
+    there is no stage yet; StageGone.
     """
     while True:
         stage = _found_stage(stores, claims, docking, source, cancel)
         stage = stage or _new_stage(stores, claims, docking, source, cancel)
+        handed_over = False
         try:
             copied = _copy(stores, docking, source, stage, progress, cancel)
             seal(stores, stage, _made(stores, stage, docking, source, copied))
             return stage.plan.record
-        except MalformedError as error:
-            raise NotTaken(stage, _unsealable(error)) from error
-        except (SourceError, DurableError) as error:
-            if error.code != "stage-differs":
-                raise NotTaken(stage, error) from error
+        except (SourceError, DurableError, MalformedError) as error:
+            cause = _unsealable(error) if isinstance(error, MalformedError) else error
+            if cause.code != "stage-differs":
+                handed_over = True
+                raise NotTaken(stage, cause) from error
             set_aside(stores.files, stage, "stage-differs")
         finally:
-            claims.release(stage.plan.record)
+            if not handed_over:
+                claims.release(stage.plan.record)
 
 
 def _copy(
@@ -200,8 +211,16 @@ def _unsealable(error: MalformedError) -> DurableError:
 
 
 def _stages_of(stores: Stores, docking: Docking, source: SourceInfo) -> list[Stage]:
+    """The stages of a source with this key. Other bays make and drop theirs while this one looks."""
     wanted = source_key(docking.device.info.key, source.to_object())
-    return [stage for stage in find_stages(stores.folders.staging).stages if stage.plan.source_key == wanted]
+    for look in range(LOOKS):
+        try:
+            found = find_stages(stores.folders.staging).stages
+            break
+        except DurableError as error:
+            if error.code != "missing" or look == LOOKS - 1:
+                raise
+    return [stage for stage in found if stage.plan.source_key == wanted]
 
 
 def _found_stage(stores: Stores, claims: Claims, docking: Docking, source: SourceInfo, cancel: Event) -> Stage | None:
@@ -213,6 +232,8 @@ def _found_stage(stores: Stores, claims: Claims, docking: Docking, source: Sourc
             if is_half_done(stores, stage) or not claims.claim(stage.plan.record, cancel):
                 continue
             denied.append(stage)
+            if not stage.plan_file.exists() or is_half_done(stores, stage):
+                raise StageGone
             remove_parts_of(stores, stage)
             if stage_agrees(docking.device, source, stage):
                 return denied.pop()

@@ -113,6 +113,8 @@ class Pipeline:
             except Exception as error:
                 log("pipeline").exception("a stage failed", stage=stage.work.kind, record=record)
                 said = None if stage.silent else _internal(stage, error)
+                if stage.silent:
+                    self._stores.doubts.say(f"record {record} cannot get its fact {stage.work.kind} now")
             if said is not None:
                 self._stores.ledger.append(
                     stage.work.kind,

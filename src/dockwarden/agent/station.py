@@ -25,7 +25,7 @@ from dockwarden.agent.sessions import Desk
 from dockwarden.agent.settings import Settings
 from dockwarden.agent.settling import settle
 from dockwarden.agent.status import StatusView, quarantined, records, status
-from dockwarden.agent.stores import Folders, Stores, open_stores
+from dockwarden.agent.stores import Folders, Stores, alone, open_stores
 from dockwarden.agent.sync.session import Sync
 from dockwarden.durable.files import Files, OsFiles, explained
 from dockwarden.durable.generations import own_log
@@ -197,20 +197,25 @@ class Station:
                 "station": self.settings.station,
                 "page": self.page,
                 "online": self.sync is not None and self.sync.up,
-                "rejected": dict(self.sync.rejected) if self.sync is not None else {},
+                "rejected": self.sync.refused if self.sync is not None else {},
             },
         }
 
 
 def run_station(settings: Settings, hotplug: HotPlug | None = None, files: Files | None = None) -> None:
-    """Run a station until SIGTERM or SIGINT."""
+    """Run a station until SIGTERM or SIGINT. Raises ServiceError `already-running` where one works on its folder."""
     configure("agent")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    station = Station(settings, hotplug, files)
+    setup.station_key(settings)  # where there is no station yet, that is what has to be said
+    with alone(settings.root):
+        _run(Station(settings, hotplug, files), stop)
+
+
+def _run(station: Station, stop: threading.Event) -> None:
     station.start()
-    log("station").info("running", station=settings.station, page=station.page)
+    log("station").info("running", station=station.settings.station, page=station.page)
     notify.ready("running")
     try:
         while not stop.wait(notify.watchdog_interval() or 3600.0):

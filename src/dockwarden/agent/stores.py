@@ -1,13 +1,15 @@
 """What every part of the station works on: its folders, its ledger, its key."""
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockwarden.agent import known
 from dockwarden.agent.doubts import Doubts
-from dockwarden.durable.files import Files, make_folder, write_durably
+from dockwarden.durable.files import Files, explained, make_folder, write_durably
 from dockwarden.durable.generations import own_log
 from dockwarden.durable.instants import now
 from dockwarden.durable.ledger import Ledger
@@ -16,6 +18,7 @@ from dockwarden.evidence import ids
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import By, Entry, Instant, Place
 from dockwarden.evidence.notes import SigningKey
+from dockwarden.service.errors import ServiceError
 
 VERSION = "dockwarden/0.1.0"
 
@@ -98,6 +101,27 @@ class Stores:
     def by(self, stage: str) -> By:
         """The actor of a fact that a part of this program says."""
         return By(self.station, "stage", f"{VERSION} {stage}")
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Be the only agent that works on `root`, for the length of a block; the kernel lets go when the process ends.
+
+    Taken before anything is looked at: start-up finishes what was left half done, and to a second agent all that the
+    first is doing would look like that. Raises ServiceError `already-running`, DurableError.
+    """
+    path = root / "agent.lock"
+    with explained(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            what = "another agent works on this folder"
+            raise ServiceError("already-running", what, str(root), "Stop it first, or leave it at work.") from error
+        yield
+    finally:
+        os.close(fd)
 
 
 def open_stores(root: Path, station: str, key: SigningKey, files: Files, readings: int = 2) -> Stores:

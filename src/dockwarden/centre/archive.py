@@ -9,11 +9,12 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from dockwarden.centre.catalogue import Catalogue
+from dockwarden.centre.gathering import HASH
 from dockwarden.centre.store.base import Store
 from dockwarden.durable.files import Files, explained, make_folder, publish, remove_parts, write_durably
 from dockwarden.durable.ledger import Ledger
 from dockwarden.durable.readback import measure_uncached, read_leaves_uncached
-from dockwarden.evidence import fields, ids, receipts, seals
+from dockwarden.evidence import fields, ids, merkle, receipts, seals
 from dockwarden.evidence.canonical import MalformedError, Object
 from dockwarden.evidence.digests import Digests
 from dockwarden.evidence.facts import By, Instant
@@ -122,6 +123,7 @@ class Archive:
         made = seals.read_seal(seal)
         if digests != made.digests:
             raise MalformedError(item.name, "the digests are not those of the seal")
+        self._check_list(item, folder)
         write_durably(self.files, folder / "seal.note", seal)
         self.store.keep(item.record, digests, folder)
         return Kept(seal, self._sign(made, seal, digests))
@@ -173,8 +175,15 @@ class Archive:
         """The leaves on the disk that are not those of the list; all where it is the list that is wrong."""
         listed = (folder / "leaves").read_bytes()
         found = dict(enumerate(read_leaves_uncached(folder / "original")))
-        wrong = [leaf for leaf in range(item.leaves) if listed[leaf * 32 : leaf * 32 + 32] != found.get(leaf)]
+        wrong = [leaf for leaf in range(item.leaves) if listed[leaf * HASH : (leaf + 1) * HASH] != found.get(leaf)]
         return wrong or list(range(item.leaves))
+
+    def _check_list(self, item: Item, folder: Path) -> None:
+        """Write the list of leaves anew where it is not that of the bytes, which have just been proven."""
+        listed = (folder / "leaves").read_bytes()
+        hashes = [listed[at : at + HASH] for at in range(0, len(listed), HASH)]
+        if len(listed) != item.leaves * HASH or merkle.root(hashes) != item.leaves_root:
+            write_durably(self.files, folder / "leaves", b"".join(read_leaves_uncached(folder / "original")))
 
     def _keep_derivative(self, station: str, item: Item, folder: Path) -> Kept | list[int]:
         digests, _ = measure_uncached(folder / "original")

@@ -45,7 +45,7 @@ def make_package(archive: Archive, policy: Policy, records: Sequence[str], targe
     make_folder(archive.files, staged)
     try:
         told = [_write_record(archive, record, staged) for record in records]
-        entries = [entry for record in told for entry in record.entries]
+        entries = [entry for record in told for entry in record.entries if _counts(archive, entry)]
         for log in sorted({entry.envelope.log for entry in entries}):
             mine = [entry for entry in entries if entry.envelope.log == log]
             _write_log(archive, log, mine, staged / "logs" / log)
@@ -104,6 +104,16 @@ def _receipts(told: Told, seal_note: bytes) -> list[tuple[str, bytes]]:
             receipt_of(entry, seal, named, told.witnesses[place])
             found.append((place, fields.data(entry.body, "receipt")))
     return found
+
+
+def _counts(archive: Archive, entry: Entry) -> bool:
+    """Whether a fact can be proven: of our own generations that are over, only what a station has cosigned."""
+    envelope = entry.envelope
+    if envelope.log == archive.ledger.log or envelope.log.partition(".")[0] != archive.key.name:
+        return True
+    query = select(heads.c.size).where(heads.c.log == envelope.log, heads.c.size > envelope.seq)
+    with reading(archive.catalogue.engine) as connection:
+        return connection.scalars(query).first() is not None
 
 
 def _write_log(archive: Archive, log: str, entries: Sequence[Entry], folder: Path) -> None:

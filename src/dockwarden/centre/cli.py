@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dockwarden.centre import enrol as enrolling
-from dockwarden.centre.running import run_office
+from dockwarden.centre.running import PAGE, run_office
 from dockwarden.centre.settings import Settings, read_settings
 from dockwarden.durable.files import OsFiles, write_durably
 from dockwarden.service.command import print_json, run_command
@@ -99,10 +99,11 @@ def stations(settings: SettingsOption = None, as_json: JsonOption = False) -> No
     if as_json:
         print_json(found)
         return
-    table = Table("station", "state", "since", "facts")
+    table = Table("station", "state", "since", "facts", "alarms")
     for station in found:
         facts = str(station["head"]["size"]) if station["head"] else "0"
-        table.add_row(station["station"], station["state"], station["since"] or "", facts)
+        alarms = ", ".join(sorted({alarm["code"] for alarm in station["alarms"]}))
+        table.add_row(station["station"], station["state"], station["since"] or "", facts, alarms)
     Console().print(table)
 
 
@@ -114,7 +115,7 @@ def records(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 1000,
 ) -> None:
     """Records that stations have sealed, newest first."""
-    found = _call(read_settings(settings), "records", {"station": station, "limit": limit})["records"]
+    found = _all_records(read_settings(settings), station, limit)
     if as_json:
         print_json(found)
         return
@@ -146,6 +147,19 @@ def package(
     print(f"records      {found['records']}")
     print(f"fingerprint  {found['fingerprint']}")
     print(f"verify with  dockwarden-verify {found['package']} --trust {found['fingerprint']}")
+
+
+def _all_records(settings: Settings, station: str | None, limit: int) -> list[dict[str, Any]]:
+    """Records page by page, so that no single answer takes long."""
+    found: list[dict[str, Any]] = []
+    while len(found) < limit:
+        size = min(PAGE, limit - len(found))
+        before = found[-1]["record"] if found else None
+        page = _call(settings, "records", {"station": station, "limit": size, "before": before})["records"]
+        found += page
+        if len(page) < size:
+            break
+    return found
 
 
 def _call(

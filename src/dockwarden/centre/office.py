@@ -56,6 +56,7 @@ class Office:
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="check")
         self._packing = threading.Lock()
         self._stopping = False
+        self._told: tuple[bool, str] | None = None
         folders = Folders(settings.root)
         self._link = Link(
             settings.broker.host,
@@ -176,9 +177,11 @@ class Office:
     def _on_connection(self, connection: Connection) -> None:
         """Called in the link's thread. Stations say everything again, so nothing else needs to be done."""
         self.hearing.link(connection.up)
-        log("office").info("the link is up" if connection.up else "the link is down", reason=connection.reason)
         if not connection.up:
             self._inbox.call(self._rest)
+        if (connection.up, connection.reason) != self._told:  # each try that fails is not news
+            self._told = connection.up, connection.reason
+            log("office").info("the link is up" if connection.up else "the link is down", reason=connection.reason)
 
     def _run(self) -> None:
         ticked = 0.0

@@ -180,14 +180,21 @@ class StationLine:
             if kept is None or Head.parse(notes.parse(kept).text).size < head.size:  # an older one may come late
                 keep_head(connection, head, self._station.name, note)
 
+    def _known_to_station(self, log: str) -> int:
+        """How much of our log the station has seen: as it said last, else as it has cosigned (we may be new here)."""
+        if self._seen is not None and self._seen.log == log:
+            return self._seen.size
+        with reading(self._archive.catalogue.engine) as connection:
+            kept = kept_head(connection, log, self._station.name)
+        return 0 if kept is None else Head.parse(notes.parse(kept).text).size
+
     def _reply(self, log: str, cosigned: bytes | None) -> None:
         ledger = self._archive.ledger
         mine = ledger.head(self._archive.key)
         size = Head.parse(notes.parse(mine).text).size
-        proof: list[bytes] = []
-        if self._seen is not None and self._seen.log == ledger.log:
-            if self._seen.size > size:
-                raise RemoteError("we-are-behind", "the station has seen more of our log than we have", log)
-            proof = ledger.consistency_proof(self._seen.size, size)
+        known = self._known_to_station(ledger.log)
+        if known > size:
+            raise RemoteError("we-are-behind", "the station has seen more of our log than we have", log)
+        proof = ledger.consistency_proof(known, size)
         seen = LogSize(log, ledger.size(log))
         self._publish("head", HeadMessage(mine, seen, cosigned, tuple(proof)).encode())

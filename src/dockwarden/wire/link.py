@@ -6,6 +6,7 @@ thread: what cannot be taken is counted by its reason, named in a log (never wit
 since it would not be better the next time.
 """
 
+import contextlib
 import logging
 import socket
 import threading
@@ -38,6 +39,10 @@ IN_FLIGHT = 20
 """Control messages that we send before the broker has acknowledged one, if it does not ask for fewer."""
 _PACKET_HEAD = 128
 """Bytes that the topic and MQTT's own header add to a payload, at most."""
+_CALLBACKS = (
+    *("on_pre_connect", "on_socket_open", "on_connect", "on_connect_fail", "on_subscribe"),
+    *("on_disconnect", "on_message", "on_publish"),
+)
 _NO_MATCHING_SUBSCRIBERS = 0x10
 
 _log = logging.getLogger(__name__)
@@ -92,7 +97,11 @@ class Link:
         self._hears = hears
         self._on_message, self._on_connection = on_message, on_connection
         self._window = window
+        self._open = False
+        """The broker has accepted the connection: things may be published."""
         self._up = False
+        """And it has taken our subscriptions: things are heard."""
+        self._resumed = False
         self._max_packet = MAX_PACKET
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -100,12 +109,15 @@ class Link:
         self._chunks_lock = threading.Lock()
         self._control: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
         self._control_lock = threading.Lock()
-        self._client = self._new_client(client_id, tls, delays)
+        client = self._new_client(client_id, tls, delays)
         if will is not None:
-            self._client.will_set(will[0].text, will[1], qos=1, retain=True)
+            client.will_set(will[0].text, will[1], qos=1, retain=True)
+        self._client: paho.Client | None = client
 
     def start(self) -> None:
         """Begin to connect, in paho's thread, and again after each loss."""
+        if self._client is None:
+            raise LocalError("closed", "a closed link does not start again", "link")
         host, port, keepalive = self._address
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types here
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
@@ -115,20 +127,22 @@ class Link:
 
     def close(self, timeout: float = 2.0) -> None:
         """Disconnect (the will is not published then) and end the thread; what is still queued is dropped."""
-        self._client.disconnect()
-        if self._up and not self._ended.wait(timeout):
-            open_socket = self._client.socket()
-            if isinstance(open_socket, socket.socket):
-                _shut(open_socket)
-        self._client.drop_out_messages()
-        self._client.loop_stop()
-        self._up = False
-        for name in ("connect", "connect_fail", "disconnect", "message", "publish", "pre_connect", "socket_open"):
-            setattr(self._client, f"on_{name}", None)
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.disconnect()
+        if self._open and not self._ended.wait(timeout):
+            _shut(client.socket())
+        client.drop_out_messages()
+        client.loop_stop()
+        self._open = self._up = False
+        # paho closes its last sockets when it is let go: nothing may hold it in a circle.
+        for name in _CALLBACKS:
+            setattr(client, name, None)
 
     @property
     def up(self) -> bool:
-        """Whether the broker has accepted our connection and it is not known to be lost."""
+        """Whether the broker has accepted our connection and subscriptions, and is not known to be lost."""
         return self._up
 
     @property
@@ -161,9 +175,10 @@ class Link:
             raise LocalError("wrong-lane", "only a chunk may be lost", topic.text)
         self._check_size(topic, payload)
         with self._chunks_lock:
-            if not self._wait_for_room(len(payload), time.monotonic() + timeout):
+            client = self._client
+            if client is None or not self._wait_for_room(len(payload), time.monotonic() + timeout):
                 return False
-            info = self._client.publish(topic.text, payload, qos=0, retain=False)
+            info = client.publish(topic.text, payload, qos=0, retain=False)
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 return False
             self._chunks.append((info, len(payload)))
@@ -176,18 +191,19 @@ class Link:
             with self._control_lock:
                 if not self._waiting_control():
                     return True
-            if not self._up or time.monotonic() > ends:
+            if not self._open or time.monotonic() > ends:
                 return False
             time.sleep(0.005)
 
     def _publish_control(self, topic: Topic, payload: bytes, retain: bool) -> bool:
         self._check_size(topic, payload)
-        if not self._up:
+        client = self._client
+        if client is None or not self._open:
             return False
         with self._control_lock:
             if self._waiting_control() + len(payload) > CONTROL_BYTES:
                 return False
-            info = self._client.publish(topic.text, payload, qos=1, retain=retain)
+            info = client.publish(topic.text, payload, qos=1, retain=retain)
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 return False
             self._control.append((info, len(payload)))
@@ -204,7 +220,7 @@ class Link:
 
     def _wait_for_room(self, size: int, ends: float) -> bool:
         """Whether the window has room; the lock of the chunks is held."""
-        while self._up:
+        while self._open:
             while self._chunks and _is_out(self._chunks[0][0]):
                 self._chunks.popleft()
             if not self._chunks or sum(held for _, held in self._chunks) + size <= self._window:
@@ -227,6 +243,7 @@ class Link:
         client.on_socket_open = _no_delay
         client.on_connect = self._connected
         client.on_connect_fail = self._connect_failed
+        client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_publish = self._published
@@ -247,10 +264,19 @@ class Link:
         client.drop_out_messages()
         with self._control_lock:
             self._control.clear()
-        client.subscribe(self._subscriptions)
-        self._up = True
+        self._resumed = flags.session_present
         self._ended.clear()
-        self._tell(Connection(True, "connected", flags.session_present, self._max_packet))
+        self._open = True
+        client.subscribe(self._subscriptions)
+
+    def _subscribed(
+        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        for reason in reasons:
+            if reason.is_failure:
+                self._reject("not-authorised", f"a subscription, by the broker: {reason}")
+        self._up = True
+        self._tell(Connection(True, "connected", self._resumed, self._max_packet))
 
     def _connect_failed(self, client: paho.Client, userdata: Any) -> None:
         self._tell(Connection(False, "the broker cannot be reached, or TLS failed"))
@@ -258,10 +284,10 @@ class Link:
     def _disconnected(
         self, client: paho.Client, userdata: Any, flags: paho.DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        was_up, self._up = self._up, False
+        was_open, self._open, self._up = self._open, False, False
         self._ended.set()
-        if was_up:
-            self._tell(Connection(False, f"the connection ended: {reason}"))
+        when = "the connection ended" if was_open else "the broker ended the connection before it took us"
+        self._tell(Connection(False, f"{when}: {reason}"))
 
     def _tell(self, connection: Connection) -> None:
         try:
@@ -347,8 +373,8 @@ def _wait(info: paho.MQTTMessageInfo, seconds: float) -> None:
         return
 
 
-def _shut(open_socket: socket.socket) -> None:
-    try:
-        open_socket.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
+def _shut(connection: object) -> None:
+    """End a connection whose broker does not answer."""
+    with contextlib.suppress(OSError):
+        if isinstance(connection, socket.socket):
+            connection.shutdown(socket.SHUT_RDWR)

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from dockwarden.wire.errors import LocalError
 
-_RECORD = 16384
-"""Bytes of the largest TLS record (RFC 8446 section 5.1)."""
-
 
 @dataclass(frozen=True)
 class TlsFiles:
@@ -43,11 +40,7 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 class _Socket(ssl.SSLSocket):
-    """A TLS socket that closes itself after a failed handshake, and moves all it can in one call.
-
-    OpenSSL moves one record a call; paho copies the whole rest of a message for each call, which for messages of
-    half a megabyte costs more than the encryption.
-    """
+    """A TLS socket that closes itself after a failed handshake: paho would leave it open."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -55,30 +48,3 @@ class _Socket(ssl.SSLSocket):
         except BaseException:
             self.close()
             raise
-
-    def send(self, data: "bytes | bytearray | memoryview", flags: int = 0) -> int:  # type: ignore[override]
-        """Send records until all is sent or the socket takes no more (non-blocking); the number of bytes sent."""
-        view, sent = memoryview(data), 0
-        try:
-            while sent < len(view):
-                sent += super().send(view[sent:], flags)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            if not sent:
-                raise
-        return sent
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Read records until `buflen` bytes are there or none is waiting; b"" at the end of the stream."""
-        parts: list[bytes] = []
-        left = buflen
-        try:
-            while left:
-                part = super().recv(min(left, _RECORD), flags)
-                if not part:
-                    break
-                parts.append(part)
-                left -= len(part)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            if not parts:
-                raise
-        return parts[0] if len(parts) == 1 else b"".join(parts)

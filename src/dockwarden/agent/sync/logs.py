@@ -45,6 +45,7 @@ class LogExchange:
         self._centre_key = centre_key
         self._told = _Told()
         self._cosigned: bytes | None = None
+        self._centre_log: str | None = None
 
     def connected(self) -> None:
         """The link is up (again): ask how much of our log the centre has."""
@@ -76,11 +77,16 @@ class LogExchange:
         """
         message = HeadMessage.decode(payload)
         head = checkpoints.open_head(message.head, [self._centre_key])
+        self._centre_log = head.log
         before = self._kept_centre_head(head.log)
         if before is not None and before.size > head.size:
             return  # overtaken on the way
-        if before is not None:
-            merkle.verify_consistency(before.size, before.root, head.size, head.root, message.consistency)
+        try:
+            if before is not None:
+                merkle.verify_consistency(before.size, before.root, head.size, head.root, message.consistency)
+        except merkle.ProofError:
+            self._told.size = None  # a centre that has started anew knows not what we have seen: tell it
+            raise
         mine = self._own_cosigned(message.cosigned)
         self._see(message.seen, now)
         if before is None or before != head:
@@ -125,17 +131,23 @@ class LogExchange:
     def _head(self, now: float) -> HeadMessage:
         self._told.asked = now
         cosigned, self._cosigned = self._cosigned, None
-        return HeadMessage(self._stores.ledger.head(self._stores.key), self._seen(), cosigned)
+        seen, kept = self._seen()
+        if cosigned is None and self._told.size is None:
+            cosigned = kept  # it may have been lost, and it proves to a centre that was set back what it had signed
+        return HeadMessage(self._stores.ledger.head(self._stores.key), seen, cosigned)
 
-    def _seen(self) -> LogSize | None:
-        """How far we have seen the centre's log: the newest head that we cosigned."""
-        query = select(heads.c.log, heads.c.size).where(
-            heads.c.keeper == self._stores.station,
-            heads.c.log.startswith(f"{self._centre_key.name}.", autoescape=True),
+    def _seen(self) -> tuple[LogSize | None, bytes | None]:
+        """How far we have seen the centre's log: the newest head that we cosigned, of the log that it shows now."""
+        shown = self._centre_log
+        mine = (
+            heads.c.log.startswith(f"{self._centre_key.name}.", autoescape=True)
+            if shown is None
+            else heads.c.log == shown
         )
+        query = select(heads.c.log, heads.c.size, heads.c.note).where(heads.c.keeper == self._stores.station, mine)
         with reading(self._stores.ledger.engine) as connection:
             row = connection.execute(query.order_by(heads.c.size.desc())).first()
-        return None if row is None else LogSize(row.log, row.size)
+        return (None, None) if row is None else (LogSize(row.log, row.size), row.note)
 
     def _batch(self, start: int) -> FactBatch | None:
         """The next entries, bodies of secret records withheld; it stops before a record that nobody has judged."""

@@ -78,6 +78,12 @@ class Sync:
         self._link.close()
 
     @property
+    def refused(self) -> dict[str, int]:
+        """What was refused since the start: by us by lane and reason, by the link with `link` before the reason."""
+        by_link = {f"link:{reason}": count for reason, count in self._link.rejected.items()}
+        return {**self.rejected, **by_link}
+
+    @property
     def up(self) -> bool:
         """Whether the link is up."""
         return self._up

@@ -106,7 +106,8 @@ def _generation(root: Path) -> Path:
 
 
 def _inventory(record: str, sha256: dict[str, str], sm3: str, created: int, centre: str) -> bytes:
-    """The object's inventory (OCFL 1.1 section 3.5). SM3 stands in the fixity block."""
+    """The object's inventory (OCFL 1.1 section 3.5). The original's SM3 stands in the version's message, since the
+    fixity block may name no algorithm that OCFL does not know; besides, the seal has it."""
     stamp = _rfc3339(created)
     manifest: dict[str, list[str]] = {}
     state: dict[str, list[str]] = {}
@@ -118,10 +119,14 @@ def _inventory(record: str, sha256: dict[str, str], sm3: str, created: int, cent
         "type": "https://ocfl.io/1.1/spec/#inventory",
         "digestAlgorithm": "sha256",
         "head": "v1",
-        "fixity": {"sm3": {sm3: ["v1/content/original"]}},
         "manifest": manifest,
         "versions": {
-            "v1": {"created": stamp, "message": "stored", "user": {"name": centre}, "state": state},
+            "v1": {
+                "created": stamp,
+                "message": f"stored; SM3 of original: {sm3}",
+                "user": {"name": centre, "address": f"urn:dockwarden:place:{centre}"},
+                "state": state,
+            },
         },
     }
     return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
