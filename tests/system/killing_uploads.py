@@ -79,7 +79,7 @@ class Table:
         return died
 
     def _dies(self, seconds: float) -> bool:
-        """Whether the station dies within some seconds; the last things that it keeps are heads, after all receipts."""
+        """Whether the station dies within some seconds; heads come after all receipts."""
         running = self._world.station.running
         ends = time.monotonic() + seconds
         while running is not None and running.poll() is None and time.monotonic() < ends:
