@@ -21,7 +21,7 @@ from dockwarden.simulators.killing_files import CountingFiles, FailingFiles, Whe
 
 BAD = "DCIM/bad.mp4"
 FILES = {"DCIM/a.mp4": b"a" * (LEAF + 3), BAD: b"b" * 1000}
-SAMPLE = 25
+SAMPLE = 16
 SEED = 3
 
 

@@ -11,7 +11,7 @@ from tests.system.killing_uploads import SETTINGS, Table
 from dockwarden.simulators.world import running_world
 
 SEED = 11
-UPLOADS = 5
+UPLOADS = 4
 SAMPLES = {"intake": 18, "quarantine": 9, "resume": 9, "set aside": 9}
 
 
