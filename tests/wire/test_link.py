@@ -120,6 +120,20 @@ def test_the_connection_tells_the_brokers_largest_packet(broker: Broker) -> None
             station.link.publish_chunk(up("station-1", "chunk"), bytes(300_000))
 
 
+def test_a_broker_that_takes_few_messages_at_once_is_not_overrun(broker: Broker) -> None:
+    config = broker.folder / "mosquitto.conf"
+    config.write_text(config.read_text() + "max_inflight_messages 2\n")
+    broker.restart()
+    with centre(broker) as office, side(broker, "station-1") as station:
+        topic, said = up("station-1", "offer"), 0
+        for number in range(200):
+            said += station.link.publish_control(topic, str(number).encode())
+        assert 0 < said < 200
+        assert station.link.flush(PATIENCE_S)
+        assert len(settled(station, office, up("station-1", "fact"))) == said
+        assert [connection.up for connection in station.connections] == [True]
+
+
 def test_what_was_said_to_a_side_while_it_was_away_waits_for_it(broker: Broker) -> None:
     with side(broker, "station-2"):
         pass

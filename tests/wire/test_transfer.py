@@ -1,7 +1,9 @@
 """The transfer's table and its two ends, one message at a time."""
 
 import itertools
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,6 +106,25 @@ def test_every_state_can_be_reached_and_an_end_is_an_end() -> None:
 def test_what_is_not_in_the_table_is_our_own_mistake() -> None:
     with pytest.raises(LocalError, match="cannot happen while idle"):
         step(State.IDLE, Event.KEPT)
+
+
+def test_the_documented_table_is_the_one_that_is_used() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text("utf-8")
+    columns = {
+        "station": ["CONNECTED", "DISCONNECTED", "WANT", "COMPLETE", "SETTLED", "SILENT"],
+        "centre": ["OFFER", "CHUNK", "WHOLE", "LACKING", "KEPT", "QUIET", "REFUSED"],
+    }
+    documented: dict[State, dict[Event, State]] = {}
+    for side, events in columns.items():
+        table = re.search(rf"^\| {side} \|.*\n\|[ |-]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+        assert table is not None
+        for row in table[1].splitlines():
+            state, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+            documented[State(state)] = {
+                Event[event]: State(cell) for event, cell in zip(events, cells, strict=True) if cell
+            }
+    used = {state: {event: after for event, after in row.items() if after != state} for state, row in TABLE.items()}
+    assert documented == used
 
 
 # --- items

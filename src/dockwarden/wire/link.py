@@ -103,6 +103,7 @@ class Link:
         """And it has taken our subscriptions: things are heard."""
         self._resumed = False
         self._max_packet = MAX_PACKET
+        self._receive_maximum = IN_FLIGHT
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._chunks: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
@@ -203,6 +204,9 @@ class Link:
         with self._control_lock:
             if self._waiting_control() + len(payload) > CONTROL_BYTES:
                 return False
+            # paho sends IN_FLIGHT whatever the broker asks for, and cannot be told otherwise while connected.
+            if self._receive_maximum < IN_FLIGHT and len(self._control) >= self._receive_maximum:
+                return False
             info = client.publish(topic.text, payload, qos=1, retain=retain)
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 return False
@@ -238,6 +242,7 @@ class Link:
             if not tls.check_hostname:
                 client.tls_insecure_set(True)
         client.max_queued_messages_set(CONTROL_MESSAGES)
+        client.max_inflight_messages_set(IN_FLIGHT)
         client.reconnect_delay_set(*delays)
         client.on_pre_connect = self._pre_connect
         client.on_socket_open = _no_delay
@@ -259,6 +264,7 @@ class Link:
             self._tell(Connection(False, f"the broker refused us: {reason}"))
             return
         self._max_packet = min(getattr(properties, "MaximumPacketSize", MAX_PACKET), MAX_PACKET)
+        self._receive_maximum = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
         # What an earlier connection left unacknowledged is said anew by its owner if it still holds. Besides,
         # paho would send it while it holds a lock that a callback of ours could need.
         client.drop_out_messages()
