@@ -283,7 +283,21 @@ def test_a_slow_line_makes_the_sender_more_patient() -> None:
     assert sender.due() == 60.0 + 3 * 60.0
 
 
-@pytest.mark.parametrize("changes", [{"ranges": ((3, 2),)}, {"seen": 3}, {"epoch": 6, "seen": 1}])
+@pytest.mark.parametrize(("epoch", "seen"), [(5, 3), (6, 1)])
+def test_a_want_that_has_seen_what_was_not_sent_is_answered_by_an_offer_above_it(epoch: int, seen: int) -> None:
+    one = sample(4 * SMALL_LEAF)
+    sender = sender_of(one)
+    sender.on_want(want(one, 5, ((0, 2),)), 0.0)
+    take_all(sender)
+    assert not sender.on_want(want(one, epoch, ((0, 2),), seen=seen), 0.0)
+    assert (sender.state, sender.epoch, sender.in_flight) == (State.OFFERED, epoch, 0)
+    assert sender.take(SMALL_LEAF, 0.0) is None
+    offer = sender.offer(sender.due() or 0.0)
+    assert offer is not None
+    assert offer.epoch == epoch
+
+
+@pytest.mark.parametrize("changes", [{"ranges": ((3, 2),)}])
 def test_a_want_that_cannot_be_is_the_peers_fault(changes: dict[str, object]) -> None:
     one = sample(4 * SMALL_LEAF)
     sender = sender_of(one)

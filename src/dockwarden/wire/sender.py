@@ -106,7 +106,9 @@ class Sender:
             return self._completed(want, now)
         if not newer and (self.state is not State.SENDING or want.seen < self._seen):
             return False
-        self._check(want, newer)
+        self._check(want)
+        if want.seen > (0 if newer else self._serial):
+            return self._offer_above(want.epoch)
         self._take_over(want, newer, now)
         return True
 
@@ -144,12 +146,20 @@ class Sender:
             self._turn(Event.SETTLED)
         return True
 
-    def _check(self, want: Want, newer: bool) -> None:
+    def _check(self, want: Want) -> None:
         end = sum(want.ranges[-1]) if want.ranges else 0
         if end > self.item.leaves:
             raise RemoteError("no-such-leaf", f"leaf {end - 1} of {self.item.leaves} is wanted", self.item.name)
-        if want.seen > (0 if newer else self._serial):
-            raise RemoteError("not-sent", "a chunk is said to be seen that was never sent", self.item.name)
+
+    def _offer_above(self, epoch: int) -> bool:
+        """A serial is said to be seen that was not sent in this epoch.
+
+        A chunk of our earlier session bore the same epoch, which the centre cannot tell: nobody is to blame. The next
+        offer names the epoch, so that the centre begins a new one with all serials forgotten.
+        """
+        self._turn(Event.SILENT)
+        self.epoch = epoch
+        return False
 
     def _take_over(self, want: Want, newer: bool, now: float) -> None:
         if newer:
