@@ -98,3 +98,11 @@ def test_start_up_finds_nothing_to_do_after_an_orderly_end(tmp_path: Path, store
     before = stores.ledger.size()
     assert settle(stores) == []
     assert stores.ledger.size() == before
+
+
+def test_a_device_on_which_nothing_is_seen_is_never_called_safe(tmp_path: Path, visit: Visit) -> None:
+    card = tmp_path / "card"
+    (card / "DCIM" / "20261124").mkdir(parents=True)
+    progress = visit(folder_device(card))
+    assert progress.state == "incomplete"
+    assert [finding.code for finding in progress.findings] == ["nothing-found"]

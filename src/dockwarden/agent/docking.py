@@ -161,8 +161,14 @@ def _not_taken(session: Session, source: SourceInfo, cause: SourceError | Durabl
 
 
 def _verdict(session: Session) -> State:
-    """Green only when everything on the device, listed anew, is sealed and confirmed."""
+    """Green only when everything on the device, listed anew, is sealed and confirmed, and there is something.
+
+    A card whose file system is torn can look empty: nobody has shown that there was nothing.
+    """
     sources = listed(session)
+    if not sources and not session.unlisted:
+        session.progress.find(Finding("nothing-found", "nothing is seen on the device"))
+        return "incomplete"
     lacking = sum(not _is_safe(session, source) for source in sources) + len(session.unlisted)
     vanished = session.taken.keys() - {key_of(source) for source in sources}
     if vanished:

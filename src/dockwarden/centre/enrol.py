@@ -81,18 +81,13 @@ class Folders:
         return self.root / "derivatives"
 
     @property
-    def packages(self) -> Path:
-        """Case packages."""
-        return self.root / "packages"
-
-    @property
     def socket(self) -> Path:
         """The running centre's local door."""
         return self.root / "centre.sock"
 
     def make(self, files: Files) -> None:
         """Make what is missing; raises DurableError."""
-        for path in (self.keys, self.broker, self.incoming, self.derivatives, self.packages):
+        for path in (self.keys, self.broker, self.incoming, self.derivatives):
             make_folder(files, path)
 
 

@@ -23,7 +23,7 @@ ACTORS: tuple[Actor, ...] = get_args(Actor)
 
 KINDS = frozenset(
     {
-        *("key-rotated", "docked", "judged", "undocked", "refused", "clock-measured"),
+        *("key-rotated", "restored", "docked", "judged", "undocked", "refused", "clock-measured"),
         *("sealed", "confirmed", "quarantined", "labelled"),
         *("probed", "previewed", "fingerprinted"),
         *("stored", "received", "delivered", "backed-up", "drilled", "exported"),

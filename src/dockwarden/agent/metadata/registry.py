@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tinydb import TinyDB, where
+from tinydb import Query, TinyDB, where
 from tinydb.storages import Storage
 
 from dockwarden.durable.files import DurableError, Files, write_durably
@@ -79,14 +79,17 @@ class Registry:
             self._db.table("bindings").upsert(asdict(binding), where("device") == binding.device)
 
     def add_task(self, task: Task) -> None:
-        """Enter a task; raises MalformedError where a field has not its form, DurableError."""
+        """Enter a task, once however often it is sent: of two tasks at one time a person would have to choose.
+
+        Raises MalformedError where a field has not its form, DurableError.
+        """
         parse_case_number(task.case)
         parse_text("party", task.party)
         parse_activity(task.activity)
         parse_utc(task.start)
         parse_utc(task.end)
         with self._lock:
-            self._db.table("tasks").insert(asdict(task))
+            self._db.table("tasks").upsert(asdict(task), Query().fragment(asdict(task)))
 
     def binding(self, device: str) -> Binding | None:
         """The binding of a device, by its key."""
