@@ -76,6 +76,7 @@ look() {
   case $target in test)
     need chromium has chromium
     need e2fsprogs has mkfs.ext4
+    need libatomic1 has_library libatomic.so.1 # playwright's driver
     need mount has mount umount losetup
     ;;
   esac
