@@ -55,6 +55,20 @@ def test_a_device_that_was_pulled_out_goes_on_in_another_bay(
     assert room.wrong(before) == []
 
 
+@pytest.mark.parametrize("groups", [1, 4, 9])
+def test_a_device_that_was_pulled_out_goes_on_at_the_very_leaf_where_it_stopped(
+    tmp_path: Path, room: Room, size: int, small_groups: int, groups: int
+) -> None:
+    card = make_card(tmp_path / "card", {NAME: os.urandom(size)})
+    place = groups * small_groups + LEAF + 5
+    assert room.visit(faulty(card, Fault("unplug", at=place))).state == "incomplete"
+    once = Room(room.root, readings=1)
+    device = Counted(folder_device(card))
+    assert once.visit(device, "2").state == "copied"
+    assert device.given[NAME.encode()] <= size - (place - place % LEAF) + PROBED
+    once.stores.close()
+
+
 def test_it_goes_on_after_a_restart_and_after_being_pulled_out_again_and_again(
     tmp_path: Path, room: Room, size: int, small_groups: int
 ) -> None:
