@@ -31,9 +31,6 @@ SMALL = 4 * 1024 * 1024
 
 LETTING_GO_S = 0.1
 
-LOOKS = 100
-"""How often the stages are listed anew because one of them has gone meanwhile."""
-
 
 @dataclass(frozen=True)
 class Docking:
@@ -211,16 +208,9 @@ def _unsealable(error: MalformedError) -> DurableError:
 
 
 def _stages_of(stores: Stores, docking: Docking, source: SourceInfo) -> list[Stage]:
-    """The stages of a source with this key. Other bays make and drop theirs while this one looks."""
+    """The stages of a source with this key."""
     wanted = source_key(docking.device.info.key, source.to_object())
-    for look in range(LOOKS):
-        try:
-            found = find_stages(stores.folders.staging).stages
-            break
-        except DurableError as error:
-            if error.code != "missing" or look == LOOKS - 1:
-                raise
-    return [stage for stage in found if stage.plan.source_key == wanted]
+    return [stage for stage in find_stages(stores.folders.staging).stages if stage.plan.source_key == wanted]
 
 
 def _found_stage(stores: Stores, claims: Claims, docking: Docking, source: SourceInfo, cancel: Event) -> Stage | None:
