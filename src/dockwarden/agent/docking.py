@@ -5,6 +5,7 @@ The bay turns green only when every source is sealed and confirmed; time never t
 
 from contextlib import suppress
 
+from dockwarden.agent.awaiting import AwaitedDevice
 from dockwarden.agent.bays import PULLED_OUT, STOPPED, Finding, Progress, State, Stay
 from dockwarden.agent.confirming import UNPROVEN, confirm_all
 from dockwarden.agent.drivers.source import ClockReading, Device, SourceError, SourceInfo
@@ -42,20 +43,29 @@ def dock(desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -
     Returns when the bay shows its verdict, or early when the stay has ended. Facts: docked, clock-measured, those
     of each record, judged (before the bay shows it). Raises DurableError where the log cannot be written.
     """
-    session = _open(desk, bay, device, progress, stay)
+    awaited = AwaitedDevice(device, stay.ended)
+    try:
+        session = _open(desk, bay, awaited, progress, stay)
+        state = _run(session)
+        _say(session, "judged", state)
+        progress.enter(state)
+        return session
+    finally:
+        awaited.finish()
+
+
+def _run(session: Session) -> State:
+    """Take, confirm and judge, or say that the stay has ended before."""
     try:
         _take_all(session)
         confirm_all(session)
-        state = _verdict(session)
+        return _verdict(session)
     except Gone:
-        state = _cut_short(session)
-    except SourceError as error:
-        if error.code != "unplugged":
+        return _cut_short(session)
+    except (SourceError, DurableError) as error:
+        if error.code not in ("unplugged", "cancelled"):
             raise
-        state = _cut_short(session)
-    _say(session, "judged", state)
-    progress.enter(state)
-    return session
+        return _cut_short(session)
 
 
 def undock(session: Session) -> None:
@@ -87,7 +97,7 @@ def _open(desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) 
 def _clock(device: Device) -> ClockReading | None:
     try:
         return device.clock()
-    except SourceError:
+    except (SourceError, DurableError):  # the one is of the device, the other says that the stay has ended
         return None
 
 

@@ -91,7 +91,7 @@ def finish_left(stores: Stores, claims: Claims, docking: Docking, source: Source
             continue
         try:
             if stage.plan_file.exists() and is_half_done(stores, stage):  # else another bay has done it meanwhile
-                finish(stores, stage)
+                finish(stores, stage, cancel)
         except (MalformedError, SignatureError) as error:
             log("intake").error("a stage is not what its seal says", record=stage.plan.record, error=str(error))
             stores.doubts.say(f"record {stage.plan.record} is not what its seal says: its source is taken anew")
