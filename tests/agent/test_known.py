@@ -112,6 +112,18 @@ def test_a_station_that_samples_says_copied_and_why(
     sampling.stores.close()
 
 
+def test_a_station_that_samples_still_confirms_in_full_what_was_not_confirmed(tmp_path: Path, room: Room) -> None:
+    card = make_card(tmp_path / "card", {NAME: os.urandom(SIZE)})
+    before = shown(card)
+    sampling = Room(room.root, known="sample")
+    assert sampling.visit(faulty(card, Fault("unplug", at=SIZE + LEAF))).state == "incomplete"
+    progress = sampling.visit(folder_device(card))
+    assert (progress.state, codes(progress)) == ("safe", set())
+    assert kinds(sampling.stores).count("sealed") == kinds(sampling.stores).count("confirmed") == 1
+    assert sampling.wrong(before) == []
+    sampling.stores.close()
+
+
 def test_a_station_that_reads_once_reads_what_it_knows_in_full_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
