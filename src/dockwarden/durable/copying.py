@@ -256,8 +256,12 @@ class _Copy:
         self.pump.consume(self._write)
         self.pump.task(self._verify)
         self.pump.run(self._read)
-        if self.failure is not None:
-            raise self.failure
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # else the buffers wait for the garbage collector
         return Copied(self.hashing.digests(self.source.size), self.reader.how)
 
     def _read(self) -> None:
