@@ -14,6 +14,7 @@ from dockwarden.agent.docking import dock, undock
 from dockwarden.agent.drivers import profiles
 from dockwarden.agent.drivers.mass_storage import recognise
 from dockwarden.agent.drivers.source import Device, Reader, SourceInfo
+from dockwarden.agent.known import KnownPolicy
 from dockwarden.agent.sessions import Desk
 from dockwarden.agent.stores import Stores, open_stores
 from dockwarden.durable.files import Files, OsFiles
@@ -120,9 +121,10 @@ class Room:
     root: Path
     files: Files = field(default_factory=OsFiles)
     readings: int = 2
+    known: KnownPolicy = "full"
 
     def __post_init__(self) -> None:
-        self.stores: Stores = open_stores(self.root, "st-01", KEY, self.files, self.readings)
+        self.stores: Stores = open_stores(self.root, "st-01", KEY, self.files, self.readings, self.known)
         self.desk = Desk(self.stores, PROFILES)
 
     def visit(self, device: Device, bay: str = "1", stay: Stay | None = None) -> Progress:
@@ -137,7 +139,7 @@ class Room:
     def restart(self, files: Files | None = None) -> "Room":
         """The same station after its process has gone."""
         self.stores.close()
-        return Room(self.root, files or OsFiles(), self.readings)
+        return Room(self.root, files or OsFiles(), self.readings, self.known)
 
     def wrong(self, *cards: Card, planted: Sequence[str | bytes] = (), settled: bool = True) -> list[str]:
         """What the outside checker objects to."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.agent.cards import LEAF, Patient, Room, codes, faulty, kinds, make_card, shown
+from tests.agent.cards import LEAF, Room, codes, faulty, kinds, make_card, shown
 
 from dockwarden.agent.drivers.source import Reader, SourceInfo
 from dockwarden.agent.status import StatusView, quarantined
@@ -66,13 +66,12 @@ def test_of_a_large_failing_file_the_kept_leaf_list_says_which_bytes_are_the_dev
 ) -> None:
     data = os.urandom(LARGE)
     card = make_card(tmp_path / "card", {BAD: data})
-    broken = 3 * small_groups + LEAF + 1
-    device = faulty(card, Fault("unreadable", BAD, at=broken, length=10))
-    room.visit(Patient(device, stores=room.stores, place=broken, group=small_groups))
+    whole = 3 * small_groups + LEAF
+    room.visit(faulty(card, Fault("unreadable", BAD, at=whole + 1, length=10)))
     (home,) = room.stores.folders.quarantine.iterdir()
     kept, leaves = (home / "original").read_bytes(), read_leaf_list(home / "leaves")
-    assert len(leaves) * LEAF == 3 * small_groups
-    assert kept[: 3 * small_groups] == data[: 3 * small_groups]
+    assert len(leaves) * LEAF == whole
+    assert kept[:whole] == data[:whole]
 
 
 def test_a_card_of_absurd_names_is_taken_whole_and_its_tricks_are_shown(tmp_path: Path, room: Room) -> None:

@@ -55,6 +55,20 @@ def test_a_device_that_was_pulled_out_goes_on_in_another_bay(
     assert room.wrong(before) == []
 
 
+@pytest.mark.parametrize("groups", [1, 4, 9])
+def test_a_device_that_was_pulled_out_goes_on_at_the_very_leaf_where_it_stopped(
+    tmp_path: Path, room: Room, size: int, small_groups: int, groups: int
+) -> None:
+    card = make_card(tmp_path / "card", {NAME: os.urandom(size)})
+    place = groups * small_groups + LEAF + 5
+    assert room.visit(faulty(card, Fault("unplug", at=place))).state == "incomplete"
+    once = Room(room.root, readings=1)
+    device = Counted(folder_device(card))
+    assert once.visit(device, "2").state == "copied"
+    assert device.given[NAME.encode()] <= size - (place - place % LEAF) + PROBED
+    once.stores.close()
+
+
 def test_it_goes_on_after_a_restart_and_after_being_pulled_out_again_and_again(
     tmp_path: Path, room: Room, size: int, small_groups: int
 ) -> None:
@@ -177,23 +191,28 @@ def test_a_device_that_is_put_into_another_bay_before_the_first_has_let_go_still
     card = make_card(tmp_path / "card", {NAME: os.urandom(size)})
     before = shown(card)
     place = 6 * small_groups + 1
-    asked, claim = Event(), Claims.claim
+    asked, claim, release = Event(), Claims.claim, Claims.release
 
     def claiming(self: Claims, record: str, ended: Event) -> bool:
         if record in self._holders:
             asked.set()
         return claim(self, record, ended)
 
-    class Slow(Patient):
-        """Lets go only once the second bay has asked for the stage."""
+    def releasing(self: Claims, record: str) -> None:
+        """The first bay lets go only once the second one has asked for the stage."""
+        assert asked.wait(60)
+        release(self, record)
+
+    class Moved(Patient):
+        """Is put into another bay in the middle."""
 
         def wait(self) -> None:
             super().wait()
             bays.put(Unplugged("1", self.info.key))
             bays.put(Plugged("2", folder_device(card)))
-            assert asked.wait(60)
 
     monkeypatch.setattr(Claims, "claim", claiming)
+    monkeypatch.setattr(Claims, "release", releasing)
     done = Event()
 
     def run(bay: str, device: Device, progress: Progress, stay: Stay) -> None:
@@ -202,7 +221,7 @@ def test_a_device_that_is_put_into_another_bay_before_the_first_has_let_go_still
             done.set()
 
     bays = Bays(["1", "2"], run, lambda bay, error: None)
-    bays.put(Plugged("1", Slow(faulty(card), stores=room.stores, place=place, group=small_groups)))
+    bays.put(Plugged("1", Moved(faulty(card), stores=room.stores, place=place, group=small_groups)))
     assert done.wait(60)
     states = {bay["bay"]: bay["state"] for bay in bays.snapshot()}
     bays.stop()

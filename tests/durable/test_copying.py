@@ -5,6 +5,7 @@ import os
 import random
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.durable.disks import MIB, FaultyFiles, Killed, LyingFiles, small_disk
 
 from dockwarden.durable import leaflist, readback
-from dockwarden.durable.copying import Copied, Geometry, copy_in_one_pass
+from dockwarden.durable.copying import LEAD, Copied, Geometry, copy_in_one_pass
 from dockwarden.durable.files import BLOCK, DurableError, OsFiles
 from dockwarden.durable.pump import Pump
 from dockwarden.durable.readback import file_system
@@ -152,9 +153,6 @@ def test_a_source_that_gives_more_than_was_asked_is_an_error(tmp_path: Path, siz
 
 @pytest.mark.parametrize("size", [10_000, 5 * LEAF_SIZE + 3])
 def test_what_the_source_raises_passes_through_and_leaves_no_thread(tmp_path: Path, size: int) -> None:
-    class PulledOut(Exception):
-        pass
-
     def read(offset: int, length: int) -> bytes:
         if offset + length >= size:
             raise PulledOut
@@ -240,6 +238,97 @@ def on_a_disk(folder: Path) -> bool:
         return file_system(fd) in {0xEF53, 0x58465342}
     finally:
         os.close(fd)
+
+
+class PulledOut(Exception):
+    """The device is gone."""
+
+
+@settings(max_examples=60)
+@given(st.integers(2 * LEAF_SIZE, 9 * LEAF_SIZE), st.data())
+def test_what_was_read_before_the_source_failed_is_on_the_disk_and_is_not_read_again(
+    size: int, draw: st.DataObject
+) -> None:
+    how = draw.draw(st.sampled_from(["raises", "ends", "is cancelled"]))
+    # Who cancels in the last buffer may be too late: then the copy is done.
+    last = size - 1 if how != "is cancelled" else ((size - 1) // LEAF_SIZE - 1) * LEAF_SIZE
+    data, place = content(size), draw.draw(st.integers(0, last))
+    first = draw.draw(st.integers(0, place // LEAF_SIZE))
+    piece = draw.draw(st.sampled_from([LEAF_SIZE // 3, LEAF_SIZE, 1 << 30]))
+    cancel, given_to = threading.Event(), first * LEAF_SIZE
+
+    def read(offset: int, length: int) -> bytes:
+        nonlocal given_to
+        if offset >= place and how == "raises":
+            raise PulledOut
+        if offset >= place and how == "is cancelled":
+            cancel.set()
+        end = min(offset + length, offset + piece, max(place, offset) if how != "is cancelled" else size)
+        given_to = max(given_to, end)
+        return data[offset:end]
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if first:
+            check(folder, data, copy(folder, data))
+            os.truncate(folder / "leaves", first * leaflist.HASH_SIZE)
+        with pytest.raises((PulledOut, DurableError)) as caught:
+            copy(folder, data, read=read, first_leaf=first, cancel=cancel)
+        codes = {"raises": None, "ends": "source-ended", "is cancelled": "cancelled"}
+        assert getattr(caught.value, "code", None) == codes[how]
+        kept = leaflist.recorded_leaves(folder / "leaves")
+        assert kept == given_to // LEAF_SIZE
+        assert (folder / "original").read_bytes()[: kept * LEAF_SIZE] == data[: kept * LEAF_SIZE]
+        check(folder, data, copy(folder, data, read=reader_of(data, None, kept * LEAF_SIZE), first_leaf=kept))
+
+
+def test_a_copy_that_is_cancelled_while_it_reads_what_was_staged_keeps_all_of_it(tmp_path: Path) -> None:
+    data, cancel = content(7 * LEAF_SIZE + 5), threading.Event()
+    check(tmp_path, data, copy(tmp_path, data))
+    os.truncate(tmp_path / "leaves", 6 * leaflist.HASH_SIZE)
+
+    def progress(done: int) -> None:
+        if done >= 3 * LEAF_SIZE:
+            cancel.set()
+
+    with pytest.raises(DurableError, match="cancelled"):
+        copy(tmp_path, data, first_leaf=6, cancel=cancel, progress=progress)
+    assert leaflist.recorded_leaves(tmp_path / "leaves") == 6
+    check(tmp_path, data, copy(tmp_path, data, read=reader_of(data, None, 6 * LEAF_SIZE), first_leaf=6))
+
+
+def test_a_disk_that_lies_about_what_was_read_last_is_found_though_the_source_failed(tmp_path: Path) -> None:
+    data = content(6 * LEAF_SIZE)
+
+    def read(offset: int, length: int) -> bytes:
+        if offset >= 3 * LEAF_SIZE:
+            raise PulledOut
+        return data[offset : offset + length]
+
+    with pytest.raises(DurableError) as caught:
+        copy(tmp_path, data, read=read, disk=LyingFiles(2 * LEAF_SIZE + 5))
+    assert caught.value.code == "read-back-differs"
+    assert leaflist.recorded_leaves(tmp_path / "leaves") == 2
+
+
+def test_the_reading_is_never_far_ahead_of_the_read_back(tmp_path: Path) -> None:
+    """Else what is left to prove when a device is pulled out has no bound."""
+    data, read_back, ahead = content(24 * LEAF_SIZE), 0, []
+
+    class Slow(OsFiles):
+        def pread(self, fd: int, buffer: memoryview, offset: int) -> int:
+            nonlocal read_back
+            if len(buffer) >= LEAF_SIZE:
+                time.sleep(0.02)
+                read_back = offset + len(buffer)
+            return super().pread(fd, buffer, offset)
+
+    def read(offset: int, length: int) -> bytes:
+        ahead.append(offset - read_back)
+        return data[offset : offset + length]
+
+    check(tmp_path, data, copy(tmp_path, data, read=read, disk=Slow()))
+    assert max(ahead) <= (LEAD + 1) * SMALL.group + SMALL.buffers * SMALL.buffer
 
 
 def steps_of(size: int) -> int:

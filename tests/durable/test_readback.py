@@ -4,6 +4,7 @@ import mmap
 import os
 import random
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,22 @@ def test_a_flipped_bit_changes_every_digest(tmp_path: Path) -> None:
     assert not {right.sha256, right.sm3, right.leaves_root} & {wrong.sha256, wrong.sm3, wrong.leaves_root}
     lying = readback.read_leaves_uncached(path, files=LyingFiles(LEAF_SIZE + 3))
     assert [a == b for a, b in zip(lying, readback.read_leaves_uncached(path), strict=True)] == [True, False, True]
+
+
+def test_a_measurement_that_is_cancelled_reads_no_further(tmp_path: Path) -> None:
+    path, cancel, asked = written(tmp_path, bytes(12 * readback.BUFFER)), threading.Event(), []
+
+    class Cancelling(OsFiles):
+        def pread(self, fd: int, buffer: memoryview, offset: int) -> int:
+            asked.append(offset)
+            if offset >= 2 * readback.BUFFER:
+                cancel.set()
+            return super().pread(fd, buffer, offset)
+
+    with pytest.raises(DurableError) as caught:
+        readback.measure_uncached(path, Cancelling(), cancel)
+    assert caught.value.code == "cancelled"
+    assert max(asked) == 2 * readback.BUFFER
 
 
 def test_the_worst_of_two_readings_counts() -> None:

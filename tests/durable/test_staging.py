@@ -147,6 +147,14 @@ def test_a_kill_while_a_stage_is_set_aside_loses_no_bytes(tmp_path: Path, step: 
     assert staging.find_stages(tmp_path) == Found((), ())
 
 
+def test_a_stage_that_goes_while_the_folder_is_being_looked_at_is_gone(tmp_path: Path) -> None:
+    stage = new(tmp_path)
+    # What is listed and not there any more when it is read; its folder is a moment behind.
+    (tmp_path / f"{OTHER}.json").symlink_to(tmp_path / "published meanwhile")
+    (tmp_path / OTHER).mkdir()
+    assert staging.find_stages(tmp_path) == Found((stage,), ())
+
+
 def test_what_no_plan_explains_is_shown(tmp_path: Path) -> None:
     stage = new(tmp_path)
     (tmp_path / OTHER).mkdir()

@@ -140,15 +140,25 @@ class Site:
             return next(str(found["state"]) for found in status["bays"] if found["bay"] == bay)
         return None
 
+    def is_labelled(self) -> bool:
+        """Whether the label stage has spoken of every record: it runs beside the bay, and its steps count too."""
+        with suppress(ServiceError):
+            found = call(self.station / "agent.sock", "records", {}, 5.0)["records"]
+            return all(any(fact["kind"] == "labelled" for fact in record["facts"]) for record in found)
+        return False
+
     def said(self) -> str:
         """What the station said."""
         return (self.root / "station.log").read_text("utf-8", "replace")
 
 
-def run_once(forker: Forker, site: Site, bay: str, environ: Mapping[str, str] | None = None) -> str | None:
+def run_once(
+    forker: Forker, site: Site, bay: str, environ: Mapping[str, str] | None = None, *, labelled: bool = False
+) -> str | None:
     """Run the station until `bay` shows its verdict, then stop it; None where it died by a kill.
 
-    Raises ServiceError where it ended in another way.
+    With `labelled` it runs until its records are labelled too, so that each run has the same number of steps. Raises
+    ServiceError where it ended in another way.
     """
     pid = site.start(forker, environ)
     code: int | None = None
@@ -156,7 +166,7 @@ def run_once(forker: Forker, site: Site, bay: str, environ: Mapping[str, str] | 
         ends = time.monotonic() + READY_S
         while (code := forker.code(pid)) is None:
             state = site.bay(bay)
-            if state in VERDICTS:
+            if state in VERDICTS and (not labelled or site.is_labelled()):
                 code = forker.end(pid, signal.SIGTERM)
                 if code:
                     break
@@ -208,10 +218,10 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def steps_of(forker: Forker, site: Site, bay: str, faults: tuple[Fault, ...] = ()) -> list[str]:
-    """The names of all durable steps of a station from its start to the verdict. The site is spent by it."""
+    """The names of all durable steps of a station from its start to verdict and labels. The site is spent by it."""
     site.plug(bay, faults)
     log = site.root / "steps"
-    run_once(forker, site, bay, {STEPS: str(log)})
+    run_once(forker, site, bay, {STEPS: str(log)}, labelled=True)
     names = log.read_text("utf-8").splitlines()
     shutil.rmtree(site.root)
     return names
@@ -258,7 +268,7 @@ def play(forker: Forker, ready: Site, folder: Path, row: Row) -> Played:
 def _first_run(forker: Forker, site: Site, row: Row) -> tuple[bool, list[str]]:
     """Run until it dies or the verdict comes; a step that fails must be told in words wherever it is told."""
     try:
-        state = run_once(forker, site, "2", row.environ)
+        state = run_once(forker, site, "2", row.environ, labelled=True)
     except ServiceError as error:
         told = re.search(r"^(io-error|disk-full): ", site.said(), re.MULTILINE)
         return False, [] if row.plant == "fail" and told else [f"ended without a clear word: {error}"]

@@ -64,6 +64,11 @@ class Progress:
             self.bytes_done, self.bytes_total = 0, size
             self._seen.clear()
 
+    def expect_again(self, size: int) -> None:
+        """So many bytes that were counted are read once more in this pass."""
+        with self.lock:
+            self.bytes_total += size
+
     def add(self, size: int) -> None:
         """Count bytes that were read."""
         now = time.monotonic()

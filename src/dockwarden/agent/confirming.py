@@ -15,6 +15,8 @@ from dockwarden.evidence.canonical import Object, Value
 from dockwarden.evidence.digests import leaf_length
 from dockwarden.evidence.seals import ReadBack, Seal
 
+UNPROVEN = Finding("no-read-back", "the device cannot be read past the cache: nothing is proven")
+
 MOST_UNREADABLE = 16
 """A reading that has met so many unreadable leaves is given up: a dying card takes half a minute for each."""
 
@@ -31,8 +33,9 @@ class _Reading:
 
 
 def confirm_all(session: Session) -> None:
-    """Read every record of the session that is not confirmed yet again, and say what came of it.
+    """Read again every source that was not compared in full with its record in this session, and say what came of it.
 
+    Another device that looks just like this one may have confirmed a record meanwhile: that says nothing of this one.
     Raises Gone, DurableError where the log cannot be written.
     """
     if session.stores.readings < 2:
@@ -42,7 +45,7 @@ def confirm_all(session: Session) -> None:
     waiting = [
         (sources[key], record)
         for key, record in session.taken.items()
-        if key in sources and not is_done(session.stores, record, "confirmed")
+        if key in sources and key not in session.compared | session.sampled
     ]
     session.progress.expect(len(waiting), sum(source.size for source, _ in waiting))
     for source, record in waiting:
@@ -52,6 +55,7 @@ def confirm_all(session: Session) -> None:
 
 
 def _confirm(session: Session, source: SourceInfo, record: str) -> None:
+    proven = is_done(session.stores, record, "confirmed")  # meanwhile, by another device
     try:
         seal, leaves = intact(session.stores, record)
     except DurableError as error:
@@ -66,6 +70,10 @@ def _confirm(session: Session, source: SourceInfo, record: str) -> None:
         end_if_over(session, error)
         session.fail(source, error)
         done, body = False, {"code": error.code, "what": error.what}
+    if done:
+        session.compared.add(key_of(source))
+    if proven:
+        return
     session.stores.ledger.append(
         "confirmed",
         record=record,
@@ -102,7 +110,7 @@ def _compare(session: Session, source: SourceInfo, seal: Seal, leaves: list[byte
         session.progress.find(Finding("not-confirmed", "the device no longer gives the bytes that were sealed"))
     if how == "none":
         session.failed.add(key)
-        session.progress.find(Finding("no-read-back", "the device cannot be read past the cache: nothing is proven"))
+        session.progress.find(UNPROVEN)
     body: Object = {
         "denied": [*denied[:MOST_TOLD]],
         "differing": [*list(second.differing)[:MOST_TOLD]],

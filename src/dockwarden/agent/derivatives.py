@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from sqlalchemy import select
 
 from dockwarden.agent import vault
 from dockwarden.agent.pipeline import Said, Stage
@@ -11,8 +14,10 @@ from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.files import publish, write_durably
 from dockwarden.durable.queries import Work
 from dockwarden.durable.readback import measure_uncached
+from dockwarden.durable.tables import entries, latest, reading
 from dockwarden.evidence import canonical
 from dockwarden.evidence.canonical import Object, Value
+from dockwarden.evidence.facts import Entry
 from dockwarden.media import derive
 from dockwarden.media.errors import MediaError
 from dockwarden.media.pictures import Pictures
@@ -30,9 +35,10 @@ Stop = Callable[[], bool]
 
 def media_stages(stores: Stores, stop: Stop) -> list[Stage]:
     """The three stages, in the order in which they need each other."""
+    previews = _stage("previewed", "probed", partial(_preview, stores, stop))
     return [
         _stage("probed", "sealed", partial(_probe, stores, stop)),
-        _stage("previewed", "probed", partial(_preview, stores, stop)),
+        replace(previews, lost=partial(lost_previews, stores)),
         _stage("fingerprinted", "previewed", partial(_fingerprint, stores, stop)),
     ]
 
@@ -40,6 +46,33 @@ def media_stages(stores: Stores, stop: Stop) -> list[Stage]:
 def folder(stores: Stores, record: str) -> Path:
     """Where a record's derivatives are."""
     return stores.folders.derivatives / record
+
+
+def lost_previews(stores: Stores) -> list[str]:
+    """The records whose preview or sheet is gone, or has not the size that their fact names, and whose original is
+    in the vault. Raises DurableError."""
+    own = (latest.c.log == stores.ledger.log, latest.c.kind == "previewed", latest.c.outcome == "done")
+    query = select(latest.c.record, entries.c.envelope, entries.c.body)
+    query = query.join(entries, (entries.c.log == latest.c.log) & (entries.c.seq == latest.c.seq)).where(*own)
+    with reading(stores.ledger.engine) as connection:
+        found = [(row.record, Entry(row.envelope, row.body)) for row in connection.execute(query)]
+    return [
+        record
+        for record, entry in found
+        if not _are_there(folder(stores, record), entry.body or {}) and _original(stores, record).exists()
+    ]
+
+
+def _are_there(home: Path, previewed: Object) -> bool:
+    """Whether all parts are there that a `previewed` names; one whose body was erased names none."""
+    parts = previewed.get("parts")
+    sizes = (
+        {part["name"]: part["size"] for part in parts if isinstance(part, dict)} if isinstance(parts, list) else {}
+    )
+    try:
+        return all((home / str(name)).stat().st_size == size for name, size in sizes.items())
+    except OSError:
+        return False
 
 
 def _stage(gives: str, needs: str, work: Callable[[str], Object]) -> Stage:

@@ -5,15 +5,16 @@ The bay turns green only when every source is sealed and confirmed; time never t
 
 from contextlib import suppress
 
+from dockwarden.agent.awaiting import AwaitedDevice
 from dockwarden.agent.bays import PULLED_OUT, STOPPED, Finding, Progress, State, Stay
-from dockwarden.agent.confirming import confirm_all
+from dockwarden.agent.confirming import UNPROVEN, confirm_all
 from dockwarden.agent.drivers.source import ClockReading, Device, SourceError, SourceInfo
 from dockwarden.agent.intake import Docking, NotTaken, StageGone, finish_left, is_of_the_source, take
 from dockwarden.agent.known import source_key
 from dockwarden.agent.metadata.clock import captured_utc, measure
 from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.agent.quarantine import Reason, quarantine
-from dockwarden.agent.recognising import known_record
+from dockwarden.agent.recognising import Known, known_record
 from dockwarden.agent.sealed import intact
 from dockwarden.agent.sessions import (
     Desk,
@@ -42,20 +43,29 @@ def dock(desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -
     Returns when the bay shows its verdict, or early when the stay has ended. Facts: docked, clock-measured, those
     of each record, judged (before the bay shows it). Raises DurableError where the log cannot be written.
     """
-    session = _open(desk, bay, device, progress, stay)
+    awaited = AwaitedDevice(device, stay.ended)
+    try:
+        session = _open(desk, bay, awaited, progress, stay)
+        state = _run(session)
+        _say(session, "judged", state)
+        progress.enter(state)
+        return session
+    finally:
+        awaited.finish()
+
+
+def _run(session: Session) -> State:
+    """Take, confirm and judge, or say that the stay has ended before."""
     try:
         _take_all(session)
         confirm_all(session)
-        state = _verdict(session)
+        return _verdict(session)
     except Gone:
-        state = _cut_short(session)
-    except SourceError as error:
-        if error.code != "unplugged":
+        return _cut_short(session)
+    except (SourceError, DurableError) as error:
+        if error.code not in ("unplugged", "cancelled"):
             raise
-        state = _cut_short(session)
-    _say(session, "judged", state)
-    progress.enter(state)
-    return session
+        return _cut_short(session)
 
 
 def undock(session: Session) -> None:
@@ -87,7 +97,7 @@ def _open(desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) 
 def _clock(device: Device) -> ClockReading | None:
     try:
         return device.clock()
-    except SourceError:
+    except (SourceError, DurableError):  # the one is of the device, the other says that the stay has ended
         return None
 
 
@@ -131,17 +141,40 @@ def _record_of(session: Session, source: SourceInfo) -> str:
 
     def count(reached: int) -> None:
         nonlocal done
+        if reached < done:  # what was read so far is read again
+            session.progress.expect_again(done)
+            done = 0
         session.progress.add(reached - done)
         done = reached
 
     record: str | None = None
     while record is None:
         finish_left(stores, claims, docking, source, cancel)
-        record = known_record(stores, docking.device, source)
+        known = known_record(stores, docking.device, source, count, cancel)
+        if known is not None:
+            record = known.record
+            _recognised(session, source, known)
+            continue
         with suppress(StageGone):
-            record = record or take(stores, claims, docking, source, count, cancel)
+            record = take(stores, claims, docking, source, count, cancel)
     count(source.size)
     return record
+
+
+def _recognised(session: Session, source: SourceInfo, known: Known) -> None:
+    """Note what a source that is a record already has shown of itself at this docking."""
+    key = key_of(source)
+    if known.by == "later":
+        return
+    if known.read == "none":
+        session.failed.add(key)
+        session.progress.find(UNPROVEN)
+    elif known.by == "full":
+        session.compared.add(key)
+    else:
+        session.sampled.add(key)
+        what = "files that were here before were recognised by a sample of their bytes, by this station's policy"
+        session.progress.find(Finding("known-by-sample", what))
 
 
 def _not_taken(session: Session, source: SourceInfo, cause: SourceError | DurableError, stage: Stage | None) -> None:
@@ -179,7 +212,7 @@ def _verdict(session: Session) -> State:
         session.progress.find(Finding("not-all", what))
     if lacking or vanished or session.failed:
         return "incomplete"
-    return "safe" if session.stores.readings >= 2 else "copied"
+    return "safe" if session.stores.readings >= 2 and not session.sampled else "copied"
 
 
 def _is_safe(session: Session, source: SourceInfo) -> bool:
@@ -202,7 +235,9 @@ def _is_safe(session: Session, source: SourceInfo) -> bool:
         what = "the station's disk cannot be read past its cache: nothing is proven"
         session.progress.find(Finding("no-read-back", what))
         return False
-    return stores.readings < 2 or is_done(stores, record, "confirmed")
+    if stores.readings < 2:
+        return True
+    return is_done(stores, record, "confirmed") and key in session.compared | session.sampled
 
 
 def _cut_short(session: Session) -> State:

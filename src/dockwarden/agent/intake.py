@@ -31,9 +31,6 @@ SMALL = 4 * 1024 * 1024
 
 LETTING_GO_S = 0.1
 
-LOOKS = 100
-"""How often the stages are listed anew because one of them has gone meanwhile."""
-
 
 @dataclass(frozen=True)
 class Docking:
@@ -94,7 +91,7 @@ def finish_left(stores: Stores, claims: Claims, docking: Docking, source: Source
             continue
         try:
             if stage.plan_file.exists() and is_half_done(stores, stage):  # else another bay has done it meanwhile
-                finish(stores, stage)
+                finish(stores, stage, cancel)
         except (MalformedError, SignatureError) as error:
             log("intake").error("a stage is not what its seal says", record=stage.plan.record, error=str(error))
             stores.doubts.say(f"record {stage.plan.record} is not what its seal says: its source is taken anew")
@@ -211,16 +208,9 @@ def _unsealable(error: MalformedError) -> DurableError:
 
 
 def _stages_of(stores: Stores, docking: Docking, source: SourceInfo) -> list[Stage]:
-    """The stages of a source with this key. Other bays make and drop theirs while this one looks."""
+    """The stages of a source with this key."""
     wanted = source_key(docking.device.info.key, source.to_object())
-    for look in range(LOOKS):
-        try:
-            found = find_stages(stores.folders.staging).stages
-            break
-        except DurableError as error:
-            if error.code != "missing" or look == LOOKS - 1:
-                raise
-    return [stage for stage in found if stage.plan.source_key == wanted]
+    return [stage for stage in find_stages(stores.folders.staging).stages if stage.plan.source_key == wanted]
 
 
 def _found_stage(stores: Stores, claims: Claims, docking: Docking, source: SourceInfo, cancel: Event) -> Stage | None:

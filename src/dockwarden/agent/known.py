@@ -4,6 +4,7 @@ The table is a projection of the seals in the vault and can be made anew from th
 """
 
 import hashlib
+from typing import Literal, TypeAlias
 
 from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, and_, insert, select
 
@@ -12,6 +13,9 @@ from dockwarden.durable.tables import latest, reading, writing
 from dockwarden.evidence import canonical, fields
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.seals import Seal
+
+KnownPolicy: TypeAlias = Literal["full", "sample"]
+"""How a device's files that are records already are read again: every leaf, or a few of each."""
 
 _TABLES = MetaData()
 _KNOWN = Table(

@@ -35,13 +35,17 @@ class Stage:
 
     None from `do` means that there is nothing new to say: the record then rests for `rest_s` seconds. Whoever else
     appends the same kind holds `lock` from look to append. What `do` raises is a failed fact, or, where `silent`,
-    only a line in the log: of a kind that people say too, a fault must not be the latest word.
+    only a line in the log: of a kind that people say too, a fault must not be the latest word. `lost` gives the
+    records whose fact is done and whose result is not there any more: it is asked at the start and every `lost_s`
+    seconds, and their facts become void, so that they are due.
     """
 
     work: Work
     do: Callable[[str], Said | None]
     rest_s: float = 60.0
     silent: bool = False
+    lost: Callable[[], Sequence[str]] | None = None
+    lost_s: float = 600.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -52,6 +56,7 @@ class Pipeline:
         self._stores = stores
         self._stages = stages
         self._resting: dict[tuple[str, str], float] = {}
+        self._looked: dict[str, float] = {}
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
@@ -89,12 +94,25 @@ class Pipeline:
                 self._wake.clear()
 
     def _run_stage(self, stage: Stage) -> int:
-        count = 0
+        count = self._void_lost(stage)
         for record in self._due(stage):
             if self._stopping:
                 break
             count += self._do(stage, record)
         return count
+
+    def _void_lost(self, stage: Stage) -> int:
+        """Say of results that are lost that they are no more: then they are due."""
+        now, looked = time.monotonic(), self._looked.get(stage.work.kind)
+        if stage.lost is None or (looked is not None and now - looked < stage.lost_s):
+            return 0
+        lost = stage.lost()
+        for record in lost:
+            log("pipeline").warning("a result is lost", stage=stage.work.kind, record=record)
+            reason: Object = {"code": "lost", "what": "what was made is not there any more"}
+            self._append(stage, record, Said("void", {"reason": reason, "version": stage.work.version}))
+        self._looked[stage.work.kind] = now
+        return len(lost)
 
     def _due(self, stage: Stage) -> list[str]:
         """Records that are due and do not rest: those that rest, however many, do not keep the others waiting."""
@@ -116,17 +134,20 @@ class Pipeline:
                 if stage.silent:
                     self._stores.doubts.say(f"record {record} cannot get its fact {stage.work.kind} now")
             if said is not None:
-                self._stores.ledger.append(
-                    stage.work.kind,
-                    record=record,
-                    place=stage.work.place,
-                    outcome=said.outcome,
-                    by=self._stores.by(stage.work.kind),
-                    body=said.body,
-                )
+                self._append(stage, record, said)
         if said is None:
             self._resting[stage.work.kind, record] = time.monotonic() + stage.rest_s
         return int(said is not None)
+
+    def _append(self, stage: Stage, record: str, said: Said) -> None:
+        self._stores.ledger.append(
+            stage.work.kind,
+            record=record,
+            place=stage.work.place,
+            outcome=said.outcome,
+            by=self._stores.by(stage.work.kind),
+            body=said.body,
+        )
 
     def _rests(self, stage: Stage, record: str) -> bool:
         until = self._resting.get((stage.work.kind, record))

@@ -1,11 +1,15 @@
 """Recognising: is this source a record already, or a stage? A source key is a hint; bytes decide (design: intake).
 
-Only a few leaves are read: the first, the last, random ones, and those that a device has denied before. One that
-differs is enough, and the source is read in full.
+A few leaves are probed: the first, the last, random ones, and those that a device has denied before. One that differs
+is enough, and the source is taken anew. Where they agree, all others of a record are read too, unless policy is
+content with the probes: they are a quick first look and prove nothing of what lies between.
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from threading import Event
+from typing import Literal
 
 from dockwarden.agent import vault
 from dockwarden.agent.drivers.source import Device, Reader, SourceInfo
@@ -14,7 +18,8 @@ from dockwarden.agent.sealed import damaged, intact
 from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.files import DurableError
 from dockwarden.durable.leaflist import read_leaf_list
-from dockwarden.durable.readback import UncachedReader
+from dockwarden.durable.pump import cancelled
+from dockwarden.durable.readback import ReadBack, UncachedReader
 from dockwarden.durable.staging import Stage, durable_leaves
 from dockwarden.evidence import fields, merkle
 from dockwarden.evidence.digests import LEAF_SIZE, leaf_count, leaf_length
@@ -23,12 +28,29 @@ PROBES = 4
 """Leaves that are read again, at random, besides the first and the last, before anything is taken for known."""
 
 
-def known_record(stores: Stores, device: Device, source: SourceInfo) -> str | None:
+@dataclass(frozen=True)
+class Known:
+    """A record that a source is already.
+
+    `by`: `full` where every leaf of the device was compared with what was sealed, `sample` where policy is content
+    with the probes, `later` where the record is not confirmed and its second reading is still to come. `read`: how
+    the device was read.
+    """
+
+    record: str
+    by: Literal["full", "sample", "later"]
+    read: ReadBack
+
+
+def known_record(
+    stores: Stores, device: Device, source: SourceInfo, progress: Callable[[int], None], cancel: Event
+) -> Known | None:
     """The record that this source is already, or None.
 
     A record with the same source key is believed only where the probed leaves, read past the cache, are the sealed
-    ones both on the device and in the vault; of several the newest. A record that the vault no longer holds as it
-    was sealed is a doubt, and the source is taken anew. Raises SourceError, DurableError.
+    ones both on the device and in the vault, and all others on the device (see `Known`); of several the newest. A
+    record that the vault no longer holds as it was sealed is a doubt, and the source is taken anew. `progress` gets
+    the bytes that a reading in full has come to. Raises SourceError, DurableError (`cancelled` once `cancel` is set).
     """
     key = source_key(device.info.key, source.to_object())
     for record in records_of(stores.ledger.engine, key):
@@ -38,9 +60,9 @@ def known_record(stores: Stores, device: Device, source: SourceInfo) -> str | No
             continue
         if len(leaves) != leaf_count(source.size):
             continue
-        probed = _chosen(len(leaves), _denied(stores, record))
-        if _device_has(device, source, leaves, probed) and _vault_has(stores, record, source.size, leaves, probed):
-            return record
+        found = _held_against(stores, record, leaves, device, source, progress, cancel)
+        if found is not None:
+            return found
     return None
 
 
@@ -48,7 +70,13 @@ def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
     """Whether the device still gives what was staged of it; an empty stage agrees with anything. Raises SourceError,
     DurableError."""
     staged = read_leaf_list(stage.leaves)[: durable_leaves(stage)] if stage.leaves.exists() else []
-    return _device_has(device, source, staged, _chosen(len(staged)))
+    if not staged:
+        return True
+    reader = device.open(source, uncached=True)
+    try:
+        return _agree(reader, source.size, staged, _chosen(len(staged)))
+    finally:
+        reader.close()
 
 
 def read_leaf(reader: Reader, size: int, index: int) -> bytes | None:
@@ -64,10 +92,49 @@ def read_leaf(reader: Reader, size: int, index: int) -> bytes | None:
     return merkle.leaf_hash(bytes(data))
 
 
+def _held_against(
+    stores: Stores,
+    record: str,
+    leaves: list[bytes],
+    device: Device,
+    source: SourceInfo,
+    progress: Callable[[int], None],
+    cancel: Event,
+) -> Known | None:
+    """Compare a source with a record's leaves: the probed ones first, since most that differ differ there too."""
+    probed, by = _chosen(len(leaves), _denied(stores, record)), _by(stores, record)
+    reader = device.open(source, uncached=True)
+    try:
+        if not _agree(reader, source.size, leaves, probed):
+            return None
+        if not _vault_has(stores, record, source.size, leaves, probed):
+            return None
+        if by == "full":
+            done = sum(leaf_length(source.size, index) for index in probed)
+            progress(done)
+            for index in sorted(set(range(len(leaves))).difference(probed)):
+                if cancel.is_set():
+                    raise cancelled()
+                if not _agree(reader, source.size, leaves, [index]):
+                    return None
+                done += leaf_length(source.size, index)
+                progress(done)
+        return Known(record, by, reader.how)
+    finally:
+        reader.close()
+
+
+def _by(stores: Stores, record: str) -> Literal["full", "sample", "later"]:
+    confirmed = said(stores, record, "confirmed", "station")
+    if stores.readings >= 2 and (confirmed is None or confirmed.envelope.outcome != "done"):
+        return "later"
+    return stores.known
+
+
 def _chosen(count: int, also: Collection[int] = ()) -> list[int]:
-    """Which of `count` leaves to probe."""
-    if not count:
-        return []
+    """Which of `count` leaves to probe: all where they are few."""
+    if count <= PROBES + 2:
+        return list(range(count))
     drawn = (secrets.randbelow(count) for _ in range(PROBES))
     return sorted({0, count - 1, *drawn, *(index for index in also if index < count)})
 
@@ -80,14 +147,9 @@ def _denied(stores: Stores, record: str) -> list[int]:
     return [index for index in denied if isinstance(index, int)]
 
 
-def _device_has(device: Device, source: SourceInfo, leaves: list[bytes], probed: list[int]) -> bool:
-    if not probed:
-        return True
-    reader = device.open(source, uncached=True)
-    try:
-        return all(read_leaf(reader, source.size, index) == leaves[index] for index in probed)
-    finally:
-        reader.close()
+def _agree(reader: Reader, size: int, leaves: list[bytes], numbers: Collection[int]) -> bool:
+    """Whether these leaves of a source are on the device what they should be."""
+    return all(read_leaf(reader, size, index) == leaves[index] for index in numbers)
 
 
 def _vault_has(stores: Stores, record: str, size: int, leaves: list[bytes], probed: list[int]) -> bool:

@@ -28,7 +28,11 @@ class Desk:
 
 @dataclass
 class Session:
-    """A session's account: records taken, sources that failed in whatever way, things that are no source (raw)."""
+    """A session's account: records taken, sources that failed in whatever way, things that are no source (raw).
+
+    `compared` are those of which this device, in this session, has shown once more just the bytes that were sealed,
+    every leaf; `sampled` those that were recognised by a sample of them, by policy.
+    """
 
     desk: Desk
     docking: Docking
@@ -36,6 +40,8 @@ class Session:
     stay: Stay
     taken: dict[Key, str] = field(default_factory=dict)
     failed: set[Key] = field(default_factory=set)
+    compared: set[Key] = field(default_factory=set)
+    sampled: set[Key] = field(default_factory=set)
     unlisted: set[bytes] = field(default_factory=set)
 
     @property

@@ -35,8 +35,9 @@ class Panel(_Table):
 class Settings(_Table):
     """Everything that an office may choose at a station.
 
-    `readings`: how often a device is read, 2 (proven) or 1 (copied). `release`: whether a device is cleared on
-    proof or kept as it is; the office chooses it at setup. `deadline_hours`: article 15's two days.
+    `readings`: how often a device is read, 2 (proven) or 1 (copied). `known`: how files that are records already are
+    read at a later docking, `full` or `sample` (then a bay is at most copied). `release`: whether a device is cleared
+    on proof or kept as it is; the office chooses it at setup. `deadline_hours`: article 15's two days.
     """
 
     station: PlaceName
@@ -44,6 +45,7 @@ class Settings(_Table):
     bays: list[BayName] = Field(min_length=1, max_length=64)
     release: Literal["keep", "clear-on-proof"]
     readings: Literal[1, 2] = 2
+    known: Literal["full", "sample"] = "full"
     deadline_hours: Annotated[int, Field(ge=1, le=24 * 31)] = 48
     media: bool = True
     offsite: Offsite | None = None

@@ -11,6 +11,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from threading import Event
 
 from dockwarden.agent import quarantine, vault
 from dockwarden.agent.sealed import sealed_records
@@ -44,9 +45,10 @@ def is_half_done(stores: Stores, stage: Stage) -> bool:
     return quarantine.begun(stores, stage) or stage.seal.exists() or home.exists()
 
 
-def finish(stores: Stores, stage: Stage) -> None:
+def finish(stores: Stores, stage: Stage, cancel: Event | None = None) -> None:
     """Finish a stage that is half done. Bytes are held against the seal first, since nobody knows what has happened
-    meanwhile. Raises DurableError, MalformedError, SignatureError; the stage then stays as it is."""
+    meanwhile. Raises DurableError (also `cancelled`), MalformedError, SignatureError; the stage then stays as it is.
+    """
     remove_parts_of(stores, stage)
     if quarantine.begun(stores, stage):
         quarantine.finish(stores, stage)
@@ -54,7 +56,7 @@ def finish(stores: Stores, stage: Stage) -> None:
     record = stage.plan.record
     home = vault.folder(stores.folders.vault, record)
     if said(stores, record, "sealed", "station") is None:
-        vault.verify_folder(home if home.exists() else stage.folder, record, [stores.key.verifier])
+        vault.verify_folder(home if home.exists() else stage.folder, record, [stores.key.verifier], cancel)
     commit(stores, stage)
 
 

@@ -55,7 +55,7 @@ class Station:
         self.files = files or OsFiles()
         self.policy = Policy(hours=settings.deadline_hours)
         key = setup.station_key(settings)
-        self.stores = open_stores(settings.root, settings.station, key, self.files, settings.readings)
+        self.stores = open_stores(settings.root, settings.station, key, self.files, settings.readings, settings.known)
         self._empty_scratch()
         doubts = settle(self.stores)
         self.registry = Registry(self.stores.folders.registry, self.files)
@@ -233,7 +233,8 @@ def read_only_view(settings: Settings) -> Iterator[StatusView]:
     try:
         files = OsFiles()
         ledger = Ledger(engine, own_log(engine, settings.station), now, files)
-        stores = Stores(settings.station, folders, files, ledger, setup.station_key(settings), now, settings.readings)
+        key, policy = setup.station_key(settings), (settings.readings, settings.known)
+        stores = Stores(settings.station, folders, files, ledger, key, now, *policy)
         yield StatusView(stores, Policy(hours=settings.deadline_hours), list, release=settings.release)
     finally:
         engine.dispose()

@@ -56,7 +56,7 @@ def status(view: StatusView) -> Object:
         },
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
-        "policy": {"readings": stores.readings, "release": view.release},
+        "policy": {"known": stores.known, "readings": stores.readings, "release": view.release},
         "findings": [*view.doubts, *stores.doubts.sentences()],
     }
 

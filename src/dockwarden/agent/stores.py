@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dockwarden.agent import known
 from dockwarden.agent.doubts import Doubts
+from dockwarden.agent.known import KnownPolicy, prepare
 from dockwarden.durable.files import Files, explained, make_folder, write_durably
 from dockwarden.durable.generations import own_log
 from dockwarden.durable.instants import now
@@ -82,8 +82,8 @@ class Folders:
 
 @dataclass(frozen=True)
 class Stores:
-    """The open stores of a running station. `readings`: how often a device is read (policy); `doubts`: what a
-    person should look at."""
+    """The open stores of a running station. `readings`: how often a device is read, `known`: how files are that are
+    records already (policy both); `doubts`: what a person should look at."""
 
     station: str
     folders: Folders
@@ -92,6 +92,7 @@ class Stores:
     key: SigningKey
     clock: Callable[[], Instant] = now
     readings: int = 2
+    known: KnownPolicy = "full"
     doubts: Doubts = field(default_factory=Doubts)
 
     def close(self) -> None:
@@ -124,15 +125,17 @@ def alone(root: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def open_stores(root: Path, station: str, key: SigningKey, files: Files, readings: int = 2) -> Stores:
+def open_stores(
+    root: Path, station: str, key: SigningKey, files: Files, readings: int = 2, known: KnownPolicy = "full"
+) -> Stores:
     """Open a station's stores, making what is missing. A new log begins with its key. Raises DurableError."""
     folders = Folders(root)
     folders.make(files)
     engine = open_engine(folders.ledger)
     try:
-        known.prepare(engine, files)
+        prepare(engine, files)
         ledger = Ledger(engine, own_log(engine, station), now, files)
-        stores = Stores(station, folders, files, ledger, key, now, readings)
+        stores = Stores(station, folders, files, ledger, key, now, readings, known)
         if ledger.size() == 0:
             body: Object = {"purpose": "log", "vkey": key.verifier.text()}
             ledger.append("key-rotated", by=stores.by("setup"), body=body)

@@ -6,6 +6,7 @@ device's name for the file stands in the seal, since it may say things about peo
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 
 from dockwarden.durable.files import explained
 from dockwarden.durable.leaflist import read_leaf_list
@@ -58,15 +59,18 @@ def verify(vault: Path, record: str, keys: Iterable[notes.VerifierKey]) -> tuple
     return verify_folder(folder(vault, record), record, keys)
 
 
-def verify_folder(home: Path, record: str, keys: Iterable[notes.VerifierKey]) -> tuple[seals.Seal, bytes]:
-    """The same for a record's folder wherever it lies: staged ones are verified before they enter the vault."""
+def verify_folder(
+    home: Path, record: str, keys: Iterable[notes.VerifierKey], cancel: Event | None = None
+) -> tuple[seals.Seal, bytes]:
+    """The same for a record's folder wherever it lies: staged ones are verified before they enter the vault. Raises
+    DurableError `cancelled` too."""
     for name in (ORIGINAL, LEAVES, SEAL):
         if not (home / name).is_file():
             raise MalformedError(relative(record), f"lacks its {name}")
     with explained(home):
         data = (home / SEAL).read_bytes()
     seal, _ = seals.open_seal(data, keys)
-    found, _ = measure_uncached(home / ORIGINAL)
+    found, _ = measure_uncached(home / ORIGINAL, cancel=cancel)
     if seal.record != record or found != seal.digests:
         raise MalformedError(relative(record), "the bytes are not those that were sealed")
     leaves = read_leaf_list(home / LEAVES)

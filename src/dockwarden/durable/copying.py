@@ -13,7 +13,7 @@ from typing import TypeAlias
 from dockwarden.durable.files import BLOCK, DurableError, Files, explained, reserve
 from dockwarden.durable.hashing import Hashing, leaf_hashes
 from dockwarden.durable.leaflist import LeafList, read_leaf_list
-from dockwarden.durable.pump import Block, Pump, aligned_buffer, cancelled
+from dockwarden.durable.pump import Block, Pump, StoppedError, aligned_buffer, cancelled
 from dockwarden.durable.readback import ReadBack, UncachedReader
 from dockwarden.evidence.digests import LEAF_SIZE, Digests, Measure, leaf_count
 
@@ -36,6 +36,9 @@ class Geometry:
 
 
 GEOMETRY = Geometry()
+
+LEAD = 2
+"""Groups that may be on the disk and not read back yet: so much is left to prove where the reading ends early."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def copy_in_one_pass(
     When this returns, all bytes are on the disk and were read back from there (`read_back` tells how) equal to what
     the source gave, and so is the leaf list. When it raises, the leaf list names only leaves for which that holds:
     the next call may begin at any `first_leaf` up to their number. It then takes the bytes before from `original`,
-    again past the cache and compared with the leaf list, and reads only the rest from the source.
+    again past the cache and compared with the leaf list, and reads only the rest from the source. Where reading
+    failed or was cancelled, the list names all whole leaves that were read before, unless the file fits into one
+    buffer; only where the disk or the program failed may it be fewer.
 
     `progress` is called in this thread with the number of bytes that have gone through. The space is reserved first;
     `keep_free` bytes of the disk are left to others. Whatever `read` raises passes through. DurableError codes:
@@ -98,19 +103,24 @@ class _Source:
     progress: Callable[[int], None]
     cancel: Event | None
 
-    def fill(self, frame: memoryview, offset: int, length: int) -> None:
-        """Read exactly `length` bytes from `offset` to the beginning of `frame`."""
+    def fill(self, frame: memoryview, offset: int, length: int) -> tuple[int, Exception | None]:
+        """Read `length` bytes from `offset` to the beginning of `frame`; returns how many came, and what kept the
+        others from coming."""
         done = 0
-        while done < length:
-            if self.cancel is not None and self.cancel.is_set():
-                raise cancelled()
-            data = self.read(offset + done, length - done)
-            if not data:
-                raise _source_error("source-ended", "ended early", offset + done)
-            if len(data) > length - done:
-                raise _source_error("source-misread", "gave too many bytes", offset + done)
-            frame[done : done + len(data)] = data
-            done += len(data)
+        try:
+            while done < length:
+                if self.cancel is not None and self.cancel.is_set():
+                    raise cancelled()
+                data = self.read(offset + done, length - done)
+                if not data:
+                    raise _source_error("source-ended", "ended early", offset + done)
+                if len(data) > length - done:
+                    raise _source_error("source-misread", "gave too many bytes", offset + done)
+                frame[done : done + len(data)] = data
+                done += len(data)
+        except Exception as error:
+            return done, error
+        return done, None
 
     def check_end(self) -> None:
         """Raise DurableError where the source goes on after its size."""
@@ -171,7 +181,9 @@ class _Target:
 def _copy_small(source: _Source, target: _Target, reader: UncachedReader, leaf_list: LeafList) -> Copied:
     """The same promises without threads, for a file that fits into one buffer."""
     size, measure, frame = source.size, Measure(), aligned_buffer(-(-source.size // BLOCK) * BLOCK)
-    source.fill(frame, 0, size)
+    _, failure = source.fill(frame, 0, size)
+    if failure is not None:
+        raise failure
     source.check_end()
     measure.update(frame[:size])
     digests = measure.finish()
@@ -218,7 +230,11 @@ def _stage_differs(path: Path, leaf: int) -> DurableError:
 
 @dataclass
 class _Copy:
-    """A copy with threads: hashing, writing, and reading back what has been synced."""
+    """A copy with threads: hashing, writing, and reading back what has been synced.
+
+    Where reading fails, what was read before is still written, synced and proven: a camera that was pulled out goes
+    on from there. `end` is where this copy ends, then: behind the last whole leaf that was read.
+    """
 
     source: _Source
     target: _Target
@@ -229,7 +245,9 @@ class _Copy:
 
     def __post_init__(self) -> None:
         self.staged = min(len(self.known) * LEAF_SIZE, self.source.size)
-        self.synced = self.staged
+        self.synced = self.proven = self.staged
+        self.read_to, self.end = 0, self.source.size
+        self.failure: Exception | None = None
         self.hashing = Hashing()
         self.pump = Pump(self.geometry.buffer, self.geometry.buffers, self.source.cancel)
 
@@ -238,20 +256,38 @@ class _Copy:
         self.pump.consume(self._write)
         self.pump.task(self._verify)
         self.pump.run(self._read)
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # else the buffers wait for the garbage collector
         return Copied(self.hashing.digests(self.source.size), self.reader.how)
 
     def _read(self) -> None:
         """What is staged already comes from there, since the digests of the whole need it; then the source."""
-        self.reader.drop(0, self.staged)
-        for offset, length in self._steps(0, self.staged):
-            self.reader.read_whole(self.pump.claim(), offset, length)
+        try:
+            self.reader.drop(0, self.staged)
+            for offset, length in self._steps(0, self.staged):
+                self.reader.read_whole(self.pump.claim(), offset, length)
+                self._put(offset, length)
+            for offset, length in self._steps(self.staged, self.source.size):
+                done, failure = self.source.fill(self.pump.claim(), offset, length)
+                self._put(offset, done if failure is None else done - done % LEAF_SIZE)
+                if failure is not None:
+                    raise failure
+            self.source.check_end()
+        except StoppedError:
+            raise
+        except Exception as error:
+            self.failure, self.end = error, self.read_to - self.read_to % LEAF_SIZE
+            self.pump.notify()
+
+    def _put(self, offset: int, length: int) -> None:
+        if length:
             self.pump.put(offset, length)
-            self.source.progress(offset + length)
-        for offset, length in self._steps(self.staged, self.source.size):
-            self.source.fill(self.pump.claim(), offset, length)
-            self.pump.put(offset, length)
-            self.source.progress(offset + length)
-        self.source.check_end()
+            self.read_to = offset + length
+            self.source.progress(self.read_to)
 
     def _write(self, blocks: Iterator[Block]) -> None:
         size = self.source.size
@@ -262,36 +298,51 @@ class _Copy:
             self.target.write(block.frame, block.offset, block.data.nbytes)
             if end == self._group_end(block.offset) and end < size:
                 self.target.sync()
-                self.synced = end
-                self.pump.notify()
-        self.target.finish(size)
-        self.synced = size
+                self._is_on_the_disk(end)
+                self.pump.wait_until(lambda: self.synced - self.proven <= LEAD * self.geometry.group)
+        if self.failure is None:
+            self.target.finish(size)
+        else:
+            self.target.sync()
+        self._is_on_the_disk(self.end)
+
+    def _is_on_the_disk(self, end: int) -> None:
+        self.synced = end
         self.pump.notify()
 
     def _verify(self) -> None:
         """Compare each group that is on the disk; only then does the leaf list name it."""
-        leaves, frame, done = self.hashing.leaves, aligned_buffer(self.geometry.buffer), self.staged
-        self.pump.wait_until(lambda: len(leaves) >= len(self.known))
-        for leaf, known in enumerate(self.known):
-            if leaves[leaf] != known:
+        leaves, frame = self.hashing.leaves, aligned_buffer(self.geometry.buffer)
+        self.pump.wait_until(lambda: len(leaves) >= min(len(self.known), leaf_count(self.end)))
+        for leaf, (known, found) in enumerate(zip(self.known, leaves, strict=False)):
+            if found != known:
                 raise _stage_differs(self.target.path, leaf)
-        while done < self.source.size:
-            end = self._group_end(done)
-            self._wait_for_group(end)
+        while self.proven < self.end:
+            self.pump.wait_until(self._has_group)
+            done, end = self.proven, self._proves_to()
+            if done == end:  # the reading has just failed, and gave nothing more
+                break
             self.reader.drop(done, end - done)
             for offset, length in self._steps(done, end):
                 expected = leaves[offset // LEAF_SIZE : leaf_count(offset + length)]
                 _compare(self.reader, frame, offset, length, expected)
             self.leaf_list.append(done // LEAF_SIZE, leaves[done // LEAF_SIZE : leaf_count(end)])
-            done = end
-        self.leaf_list.cut(leaf_count(self.source.size))
+            self.proven = end
+            self.pump.notify()
+        if self.failure is None:
+            self.leaf_list.cut(leaf_count(self.source.size))
+
+    def _proves_to(self) -> int:
+        """Where the next piece to prove ends: a group, or what was read of it before the reading failed."""
+        return max(self.proven, min(self._group_end(self.proven), self.end))
+
+    def _has_group(self) -> bool:
+        end = self._proves_to()
+        return self.synced >= end and len(self.hashing.leaves) >= leaf_count(end)
 
     def _group_end(self, done: int) -> int:
         """End of the group that begins at `done`: groups end at multiples of their size."""
         return min((done // self.geometry.group + 1) * self.geometry.group, self.source.size)
-
-    def _wait_for_group(self, end: int) -> None:
-        self.pump.wait_until(lambda: self.synced >= end and len(self.hashing.leaves) >= leaf_count(end))
 
     def _steps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """Offset and length of the buffers of a range; all but the first begin at a multiple of their size."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from dockwarden.durable.files import BLOCK, DurableError
 
 _POLL_S = 0.2
-"""Longest time in seconds that a waiting thread takes to see a cancel."""
+"""Longest time in seconds that the waiting reader takes to see a cancel."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Pump:
     """Passes blocks in order to every consumer; a buffer is used again when all have done with it.
 
     Add consumers and tasks, then call `run` once. Any failure stops all threads; `run` returns or raises only after
-    the last of them has ended.
+    the last of them has ended. `cancel` stops the reader when it claims a buffer; what becomes of the blocks that it
+    has put is for whoever runs the pump to say: an error that `read` raises stops the others too.
     """
 
     def __init__(self, buffer: int, count: int, cancel: Event | None = None) -> None:
@@ -72,10 +73,8 @@ class Pump:
 
     def claim(self) -> memoryview:
         """For the reader: the next buffer to fill, once every consumer has done with it."""
-        if self._cancel is not None and self._cancel.is_set():
-            raise cancelled()
         with self._changed:
-            self._wait(lambda: self._filled - min(self._emptied) < len(self._frames))
+            self._wait(lambda: self._filled - min(self._emptied) < len(self._frames), self._cancel)
             return self._frames[self._filled % len(self._frames)]
 
     def put(self, offset: int, length: int) -> None:
@@ -156,12 +155,12 @@ class Pump:
                 self._emptied[consumer] += 1
                 self._changed.notify_all()
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
+    def _wait(self, ready: Callable[[], bool], cancel: Event | None = None) -> None:
         while True:
             if self._failure is not None:
                 raise StoppedError
+            if cancel is not None and cancel.is_set():
+                raise cancelled()
             if ready():
                 return
-            self._changed.wait(_POLL_S if self._cancel else None)
-            if self._cancel is not None and self._cancel.is_set():
-                raise cancelled()
+            self._changed.wait(_POLL_S if cancel else None)

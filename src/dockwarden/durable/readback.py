@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Literal, TypeAlias
 
 from dockwarden.durable.files import BLOCK, DurableError, Files, OsFiles, explained
@@ -197,10 +198,11 @@ def read_leaves_uncached(
             yield from leaf_hashes(reader.read_whole(buffer, offset, min(BUFFER, end - offset)))
 
 
-def measure_uncached(path: Path, files: Files | None = None) -> tuple[Digests, ReadBack]:
-    """Digests of the file as the disk holds it now, and how it was read. Memory is the same for any size."""
+def measure_uncached(path: Path, files: Files | None = None, cancel: Event | None = None) -> tuple[Digests, ReadBack]:
+    """Digests of the file as the disk holds it now, and how it was read. Memory is the same for any size. Raises
+    DurableError, `cancelled` once `cancel` is set."""
     with UncachedReader(files or OsFiles(), path) as reader:
-        size, hashing, pump = reader.size, Hashing(), Pump(BUFFER, 3)
+        size, hashing, pump = reader.size, Hashing(), Pump(BUFFER, 3, cancel)
         hashing.join(pump)
 
         def read() -> None:

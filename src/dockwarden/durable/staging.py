@@ -124,15 +124,30 @@ def durable_leaves(stage: Stage) -> int:
 
 
 def find_stages(root: Path) -> Found:
-    """List the stages in `root`. A stage without folder is listed too: its record may be in the vault already."""
+    """List the stages in `root`. A stage without folder is listed too: its record may be in the vault already.
+
+    One that is published or set aside while this looks is gone: neither a stage nor unknown. Raises DurableError.
+    """
     if not root.is_dir():
         return Found((), ())
     with explained(root):
         paths = sorted(root.iterdir())
-    read = {path: _read_stage(root, path) for path in paths if path.suffix == _PLAN}
-    stages = tuple(stage for stage in read.values() if stage is not None)
-    explained_paths = {path for stage in stages for path in (stage.plan_file, stage.folder)}
-    return Found(stages, tuple(path for path in paths if path not in explained_paths and not _OURS(path.name)))
+    stages: list[Stage] = []
+    known: set[Path] = set()
+    for path in paths:
+        if path.suffix != _PLAN:
+            continue
+        try:
+            stage = _read_stage(root, path)
+        except DurableError as error:
+            if error.code != "missing":
+                raise
+            known |= {path, path.with_suffix("")}
+            continue
+        if stage is not None:
+            stages.append(stage)
+            known |= {stage.plan_file, stage.folder}
+    return Found(tuple(stages), tuple(path for path in paths if path not in known and not _OURS(path.name)))
 
 
 def drop_stage(files: Files, stage: Stage) -> None:
