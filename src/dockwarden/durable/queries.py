@@ -48,7 +48,8 @@ class Work:
 
 def log_size(connection: Connection, log: str) -> int:
     """Number of entries of a log, 0 for an unknown one."""
-    return connection.execute(select(logs.c.size).where(logs.c.log == log)).scalar() or 0
+    row = _SIZE.run(connection, log=log)
+    return 0 if row is None else int(row[0])
 
 
 def log_root(connection: Connection, log: str, size: int | None = None) -> bytes:
@@ -110,6 +111,7 @@ def kept_head(connection: Connection, log: str, keeper: str) -> bytes | None:
     return note
 
 
+_SIZE = Prepared(select(logs.c.size).where(logs.c.log == bindparam("log")))
 _NODE = Prepared(
     select(nodes.c.hash).where(
         nodes.c.log == bindparam("log"), nodes.c.level == bindparam("level"), nodes.c.index == bindparam("place")
