@@ -91,7 +91,7 @@ def write_result(name: str, ours: dict[str, Run], peers: dict[str, Run], limits:
         "cpu_s_per_gb": {key: round(run.cpu_s / run.size * 1e9, 1) for key, run in everything.items()},
         "rss_mb": {key: round(run.rss_mb) for key, run in everything.items() if run.rss_mb is not None},
         "limits": {key: limits.get(key) or limit_of(run) for key, run in everything.items()},
-        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+        "machine": machine(),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -101,6 +101,11 @@ def write_result(name: str, ours: dict[str, Run], peers: dict[str, Run], limits:
         print(f"  {key:<24} {run.rate:7.1f}  {cpu:5.1f}  {result['limits'][key]}")
     for pair, ratio in ratios.items():
         print(f"  {pair:<48} {ratio:.2f} x")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
 
 
 def limit_of(run: Run) -> str:

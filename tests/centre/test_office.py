@@ -119,7 +119,7 @@ def test_what_is_refused_is_counted_by_lane_and_reason(office: Office, side: Sta
     hear(
         office, "fact", StationSide("st-02").batch() if StationSide("st-02").entries else _batch_of_another(), "st-01"
     )
-    office._link._reject("retained", "here")
+    office._link.rejected["retained"] += 1
     drained(office)
     assert handlers(office, None)["info"]({})["rejected"] == {
         "offer:MalformedError": 1,

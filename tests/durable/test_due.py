@@ -1,4 +1,4 @@
-"""What is due: the query finds just what a plain reading of the facts finds."""
+"""What is due: whenever it is asked, just what a plain reading of all facts finds."""
 
 import tempfile
 from pathlib import Path
@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from tests.durable.test_ledger import LOG, OTHER_LOG, RECORDS, Clock, Said
 
+from dockwarden.durable import due
+from dockwarden.durable.due import Due
 from dockwarden.durable.files import OsFiles
 from dockwarden.durable.ledger import Ledger
 from dockwarden.durable.queries import Latest, Work
@@ -85,42 +88,65 @@ class Model:
         )
 
 
-@settings(max_examples=60)
-@given(steps, st.lists(works, min_size=1, max_size=4), st.integers(0, 20))
-def test_due_is_what_a_plain_reading_of_the_facts_finds(
-    taken: list[tuple[str, object]], asked: list[Work], since: int
+@settings(max_examples=80)
+@given(steps, st.lists(works, min_size=1, max_size=4), st.sampled_from([0, 2, 20_000]), st.data())
+def test_due_is_what_a_plain_reading_of_the_facts_finds_whenever_it_is_asked(
+    taken: list[tuple[str, object]], asked: list[Work], many: int, draw: st.DataObject
 ) -> None:
     clock, model = Clock(), Model()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(due, "_MANY", many)
+        patch.setattr(due, "_FEW", 2)
         engine = open_engine(Path(folder) / "ledger.sqlite")
         logs = {name: Ledger(engine, name, clock, OsFiles()) for name in (LOG, OTHER_LOG)}
-        for what, how in taken:
+        kept = [Due(logs[LOG], work) for work in asked]
+        for what, how in [*taken, ("wait", 0)]:
             if isinstance(how, Said):
                 model.facts.append((what, how.to(logs[what])))
             elif what == "reboot":
                 clock.boot, clock.mono = f"{int(clock.boot) + 1:032d}", 0
             else:
                 clock.mono += int(str(how))
-        for work in asked:
-            found = logs[LOG].due(work)
-            assert set(found) == {record for record in RECORDS if model.is_due(record, work, clock)}
-            assert len(found) == len(set(found))
-            changed = {e.envelope.record for log, e in model.facts if log == LOG and e.envelope.seq >= since}
-            assert set(logs[LOG].due(work, since=since)) == set(found) & changed
+            for work, one in zip(asked, kept, strict=True):
+                if draw.draw(st.booleans()):
+                    found = list(one.now())
+                    assert set(found) == {record for record in RECORDS if model.is_due(record, work, clock)}
+                    assert found == list(Due(logs[LOG], work).now())  # as after a restart
         engine.dispose()
 
 
-def test_what_was_needed_first_is_due_first_and_the_limit_holds(tmp_path: Path) -> None:
+def test_what_was_needed_first_is_due_first(tmp_path: Path) -> None:
     engine = open_engine(tmp_path / "ledger.sqlite")
     log = Ledger(engine, LOG, Clock(), OsFiles())
+    kept = Due(log, Work("probed", ["sealed"]))
     order = [RECORDS[2], RECORDS[0], RECORDS[3], RECORDS[1]]
-    for record in order:
+    for number, record in enumerate(order, 1):
         Said(record=record).to(log)
-    work = Work("probed", ["sealed"])
-    assert log.due(work) == order
-    assert log.due(work, limit=2) == order[:2]
+        assert list(kept.now()) == order[:number]
+    found = kept.now()
     Said("probed", record=order[0], place=None).to(log)
-    assert log.due(work, limit=2) == order[1:3]
+    assert list(kept.now()) == order[1:]
+    assert list(found) == order, "a list that is gone through does not change"
+    Said("probed", record=order[0], place=None, outcome="void").to(log)
+    assert list(kept.now()) == order
+    engine.dispose()
+
+
+def test_a_question_that_fails_changes_nothing_of_the_next_answer(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path / "ledger.sqlite")
+    log = Ledger(engine, LOG, Clock(), OsFiles())
+    kept = Due(log, Work("probed", ["sealed"]))
+    assert list(kept.now()) == []
+    Said(record=RECORDS[0]).to(log)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE latest RENAME TO hidden")
+        connection.commit()
+    with pytest.raises(OperationalError):
+        kept.now()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE hidden RENAME TO latest")
+        connection.commit()
+    assert list(kept.now()) == RECORDS[:1]
     engine.dispose()
 
 

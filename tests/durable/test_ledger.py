@@ -295,6 +295,22 @@ def test_the_database_is_opened_to_lose_nothing(tmp_path: Path) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
 
 
+def test_a_full_disk_in_the_middle_of_a_fact_says_so_and_the_log_goes_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        Said().to(log)
+        with log.engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DurableError) as caught:
+            Said(body={"text": "x" * 100_000}).to(log)
+        assert caught.value.code == "disk-full"
+        assert log.size() == 1
+        with log.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+        Said(body={"text": "x" * 100_000}).to(log)
+        assert log.root() == merkle.root([entry.leaf for entry in log.entries()])
+
+
 def test_a_ledger_of_a_newer_program_is_refused_and_not_touched(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         Said().to(log)

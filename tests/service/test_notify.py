@@ -2,12 +2,14 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dockwarden.service import notify
+from dockwarden.service.errors import ServiceError
 
 
 @pytest.fixture
@@ -54,3 +56,22 @@ def test_the_watchdog_is_for_this_process_only(monkeypatch: pytest.MonkeyPatch) 
     assert notify.watchdog_interval() == 15.0
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert notify.watchdog_interval() is None
+
+
+def test_systemd_hears_of_a_service_until_it_stops(systemd: socket.socket) -> None:
+    stop = threading.Event()
+    watching = threading.Thread(target=notify.watch, args=(lambda: True, stop, "st-01", 0.01))
+    watching.start()
+    assert systemd.recv(100) == b"WATCHDOG=1"
+    stop.set()
+    watching.join(5)
+    assert not watching.is_alive()
+
+
+def test_a_service_with_a_dead_part_ends_and_says_so(systemd: socket.socket) -> None:
+    with pytest.raises(ServiceError) as caught:
+        notify.watch(lambda: False, threading.Event(), "st-01", 0.01)
+    assert (caught.value.code, caught.value.where) == ("part-died", "st-01")
+    systemd.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        systemd.recv(100)

@@ -146,6 +146,20 @@ def test_what_was_said_to_a_side_while_it_was_away_waits_for_it(broker: Broker) 
             assert station.connections[0].resumed
 
 
+def test_what_waits_for_an_absent_side_is_bounded_and_later_messages_still_come(broker: Broker) -> None:
+    size, bound = 1_000_000, 32 << 20
+    with centre(broker):
+        pass
+    with side(broker, "station-1") as station:
+        for _ in range(bound // size + 10):
+            until(lambda: station.link.publish_control(up("station-1", "fact"), bytes(size)))
+        assert station.link.flush(PATIENCE_S)
+        with centre(broker) as office:
+            waited = settled(station, office, up("station-1", "offer"))
+            assert 0 < len(waited) * size <= bound + size
+            assert settled(station, office, up("station-1", "head")) == [*waited, (up("station-1", "offer"), b"mark")]
+
+
 def test_a_chunk_is_neither_retained_nor_kept_for_who_is_away(broker: Broker) -> None:
     with centre(broker):
         pass
@@ -337,7 +351,7 @@ def test_chunks_wait_for_room_in_the_window(broker: Broker) -> None:
     with centre(broker) as office, side(broker, "station-1", window=1_000_000) as station:
         for _ in range(40):
             assert station.link.publish_chunk(up("station-1", "chunk"), bytes(500_000))
-            held = sum(size for _, size in station.link._chunks)
+            held = station.link._outgoing.held
             assert held <= 1_000_000
         until(lambda: len(office.heard) == 40)
 
@@ -351,7 +365,7 @@ def test_a_callback_never_waits_for_room(broker: Broker) -> None:
             results.extend(station.link.publish_chunk(up("station-1", "chunk"), bytes(500_000)) for _ in range(3))
             done.set()
 
-        station.link._on_message = say
+        station.link._incoming._on_message = say
         office.link.publish_control(down("station-1", "ask"), b"go")
         assert done.wait(PATIENCE_S)
         assert results == [True, False, False]

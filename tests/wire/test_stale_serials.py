@@ -3,6 +3,7 @@
 from tests.wire.wire_samples import OTHER_SESSION, SEAL, SESSION, SMALL_LEAF, STATION, Sample, sample
 
 from dockwarden.wire.chunks import Chunk
+from dockwarden.wire.messages import Offer
 from dockwarden.wire.receiver import Action, Receiver, SayWant, Write
 from dockwarden.wire.sender import Sender
 from dockwarden.wire.transfer import State
@@ -16,13 +17,18 @@ def late_chunk_of(one: Sample, epoch: int, serial: int) -> Chunk:
     return Chunk(one.item.record, one.item.part, epoch, serial, 0, tuple(one.tree.proof(0)), one.leaf(0))
 
 
-def test_a_serial_of_an_earlier_session_makes_the_station_offer_above_its_epoch() -> None:
+def offered() -> tuple[Sample, Sender, Receiver, Offer]:
+    """An item of ten leaves that its station has just offered."""
     one = sample(10 * SMALL_LEAF)
     sender = Sender(one.item, SEAL, SESSION)
-    receiver = Receiver(one.item, STATION, limit=100 * SMALL_LEAF, jump=1)
     sender.connected(0.0)
     offer = sender.offer(0.0)
     assert offer is not None
+    return one, sender, Receiver(one.item, STATION, limit=100 * SMALL_LEAF, jump=1), offer
+
+
+def test_a_serial_of_an_earlier_session_makes_the_station_offer_above_its_epoch() -> None:
+    one, sender, receiver, offer = offered()
     receiver.on_offer(offer, 0.0)
     # Sent by the station before it was started anew; the centre, also started anew, has just come to the same epoch.
     (write,) = receiver.on_chunk(late_chunk_of(one, receiver.epoch, serial=7), 0.1)
@@ -41,12 +47,7 @@ def test_a_serial_of_an_earlier_session_makes_the_station_offer_above_its_epoch(
 
 
 def test_a_mistaken_want_while_sending_forgets_what_is_in_flight() -> None:
-    one = sample(10 * SMALL_LEAF)
-    sender = Sender(one.item, SEAL, SESSION)
-    receiver = Receiver(one.item, STATION, limit=100 * SMALL_LEAF, jump=1)
-    sender.connected(0.0)
-    offer = sender.offer(0.0)
-    assert offer is not None
+    one, sender, receiver, offer = offered()
     (first,) = wants(receiver.on_offer(offer, 0.0))
     assert sender.on_want(first.want, 0.0)
     assert sender.take(SMALL_LEAF, 0.0) is not None
@@ -57,13 +58,8 @@ def test_a_mistaken_want_while_sending_forgets_what_is_in_flight() -> None:
 
 
 def test_a_mistaken_want_of_another_session_is_out_of_date_and_no_more() -> None:
-    one = sample(10 * SMALL_LEAF)
+    one, _, receiver, offer = offered()
     sender = Sender(one.item, SEAL, OTHER_SESSION)
-    receiver = Receiver(one.item, STATION, limit=100 * SMALL_LEAF, jump=1)
-    other = Sender(one.item, SEAL, SESSION)
-    other.connected(0.0)
-    offer = other.offer(0.0)
-    assert offer is not None
     receiver.on_offer(offer, 0.0)
     receiver.on_chunk(late_chunk_of(one, receiver.epoch, serial=7), 0.1)
     (mistaken,) = wants(receiver.on_durable([0]))

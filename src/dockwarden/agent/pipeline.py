@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dockwarden.agent.stores import Stores
+from dockwarden.durable.due import Due
 from dockwarden.durable.queries import Work
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import Outcome
@@ -19,6 +21,7 @@ IDLE_S = 0.5
 TROUBLE_S = 5.0
 """How long the pipeline waits after the log could not be written, or the like."""
 PAGE = 100
+"""Records that a stage does before the next one has its turn."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Pipeline:
 
     def __init__(self, stores: Stores, stages: Sequence[Stage]) -> None:
         self._stores = stores
-        self._stages = stages
+        self._stages = [(stage, Due(stores.ledger, stage.work)) for stage in stages]
         self._resting: dict[tuple[str, str], float] = {}
         self._looked: dict[str, float] = {}
         self._wake = threading.Event()
@@ -79,7 +82,7 @@ class Pipeline:
 
     def run_due(self) -> int:
         """Do all that is due now, each stage in turn; returns the number of facts appended."""
-        return sum(self._run_stage(stage) for stage in self._stages)
+        return sum(self._run_stage(stage, due) for stage, due in self._stages)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -93,9 +96,10 @@ class Pipeline:
                 self._wake.wait(rest_s)
                 self._wake.clear()
 
-    def _run_stage(self, stage: Stage) -> int:
+    def _run_stage(self, stage: Stage, due: Due) -> int:
+        """Do what is due and does not rest: those that rest, however many, do not keep the others waiting."""
         count = self._void_lost(stage)
-        for record in self._due(stage):
+        for record in islice((record for record in due.now() if not self._rests(stage, record)), PAGE):
             if self._stopping:
                 break
             count += self._do(stage, record)
@@ -113,16 +117,6 @@ class Pipeline:
             self._append(stage, record, Said("void", {"reason": reason, "version": stage.work.version}))
         self._looked[stage.work.kind] = now
         return len(lost)
-
-    def _due(self, stage: Stage) -> list[str]:
-        """Records that are due and do not rest: those that rest, however many, do not keep the others waiting."""
-        limit = PAGE
-        while True:
-            found = self._stores.ledger.due(stage.work, limit=limit)
-            awake = [record for record in found if not self._rests(stage, record)]
-            if awake or len(found) < limit:
-                return awake
-            limit *= 4
 
     def _do(self, stage: Stage, record: str) -> int:
         with stage.lock:

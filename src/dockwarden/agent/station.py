@@ -104,6 +104,11 @@ class Station:
         self.stores.close()
 
     @property
+    def alive(self) -> bool:
+        """Whether the line to the centre still works, where there is one."""
+        return self.sync is None or self.sync.alive
+
+    @property
     def page(self) -> str | None:
         """The address of the station's page."""
         return self._page.url if self._page is not None else None
@@ -218,8 +223,7 @@ def _run(station: Station, stop: threading.Event) -> None:
     log("station").info("running", station=station.settings.station, page=station.page)
     notify.ready("running")
     try:
-        while not stop.wait(notify.watchdog_interval() or 3600.0):
-            notify.watchdog()
+        notify.watch(lambda: station.alive, stop, station.settings.station)
     finally:
         notify.stopping()
         station.stop()

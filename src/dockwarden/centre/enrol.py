@@ -34,14 +34,15 @@ allow_anonymous false
 set_tcp_nodelay true
 persistence true
 persistence_location {folder}/
-persistent_client_expiration 60d
-max_queued_messages 100000
-max_queued_bytes 268435456
+persistent_client_expiration 1h
+max_queued_messages 10000
+max_queued_bytes 33554432
 max_packet_size 2000000
 log_dest stderr
 log_type error
 log_type warning
 """
+"""What waits for a client that is away is bounded: nobody relies on it (docs/formats/wire.md)."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,18 @@ def setup(settings: Settings, files: Files, now: datetime) -> Path:
     _pair_once(files, broker / "server", lambda: certificates.issue_server(authority(folders), host, now))
     _pair_once(files, keys / "tls", lambda: _client_pair(folders, settings.centre, now))
     local = host in ("localhost", "127.0.0.1", "::1")
-    config = _MOSQUITTO.format(
-        user=pwd.getpwuid(os.getuid()).pw_name,
-        port=settings.broker.port,
-        address="127.0.0.1" if local else "",
-        folder=broker.absolute(),
-    ).replace(" \n", "\n")
+    config = broker_config(broker.absolute(), settings.broker.port, "127.0.0.1" if local else "")
     make_store(folders.store, files)
     write_durably(files, broker / "ca.crt", (keys / "ca.crt").read_bytes(), 0o644)
     write_durably(files, broker / "acl", "\n".join(acl_lines(settings.centre)).encode() + b"\n", 0o600)
     write_durably(files, broker / BROKER_CONFIG, config.encode(), 0o600)
     return broker / BROKER_CONFIG
+
+
+def broker_config(folder: Path, port: int, address: str) -> str:
+    """What mosquitto reads to serve this design from `folder`; an empty `address` is every one of this machine."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return _MOSQUITTO.format(user=user, port=port, address=address, folder=folder).replace(" \n", "\n")
 
 
 def centre_key(settings: Settings) -> SigningKey:

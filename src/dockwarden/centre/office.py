@@ -100,6 +100,11 @@ class Office:
         return {**self._rejected, **refused}
 
     @property
+    def alive(self) -> bool:
+        """Whether its own thread and the link's still work; without one of them the centre must restart."""
+        return self._link.alive and self._thread.is_alive()
+
+    @property
     def up(self) -> bool:
         """Whether the broker is there."""
         return self._link.up

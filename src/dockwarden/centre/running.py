@@ -98,8 +98,7 @@ def run_office(settings: Settings, files: Files | None = None) -> None:
     office.start()
     notify.ready("running")
     try:
-        while not stop.wait(notify.watchdog_interval() or 3600.0):
-            notify.watchdog()
+        notify.watch(lambda: office.alive, stop, settings.centre)
     finally:
         notify.stopping()
         office.hush()

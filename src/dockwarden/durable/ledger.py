@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
 
 from dockwarden.durable import queries
 from dockwarden.durable.files import DurableError, Files
-from dockwarden.durable.queries import Latest, Work
-from dockwarden.durable.tables import NOWHERE, Prepared, entries, latest, logs, nodes, reading, writing
+from dockwarden.durable.queries import Latest
+from dockwarden.durable.tables import NOWHERE, Prepared, entries, logs, nodes, reading, writing
 from dockwarden.evidence import facts, merkle
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.checkpoints import Head, sign_head
@@ -34,7 +34,7 @@ class Ledger:
     def __init__(self, engine: Engine, log: str, clock: Callable[[], Instant], files: Files) -> None:
         self.engine = engine
         self.log = log
-        self._clock = clock
+        self.clock = clock
         self._files = files
 
     def append(
@@ -57,7 +57,7 @@ class Ledger:
         digest = facts.body_digest(sealed)
         with writing(self.engine, self._files) as connection:
             seq = lock_log(connection, self.log)
-            envelope = Envelope(self.log, seq, self._clock(), kind, outcome, by, digest, record, place)
+            envelope = Envelope(self.log, seq, self.clock(), kind, outcome, by, digest, record, place)
             entry = Entry(envelope.encode(), sealed)
             _write(connection, entry, body)
             if also is not None:
@@ -105,15 +105,6 @@ class Ledger:
         with reading(self.engine) as connection:
             return queries.latest_of(connection, record, log or self.log)
 
-    def due(self, work: Work, *, since: int | None = None, limit: int = 100) -> list[str]:
-        """Records for which `work` is to be done now: at most `limit`, whose first need came first.
-
-        With `since`, only records of which this log has said anything from entry number `since` on: a stage that has
-        asked without it once (at its start, and now and then for what failed and waits) need not look at all again.
-        """
-        with reading(self.engine) as connection:
-            return queries.due(connection, self.log, work, self._clock(), since, limit)
-
 
 def add(connection: Connection, entry: Entry) -> bool:
     """Take an entry of any log into the mirror of that log, inside the caller's `writing` transaction.
@@ -137,10 +128,11 @@ def add(connection: Connection, entry: Entry) -> bool:
 
 def lock_log(connection: Connection, log: str) -> int:
     """Return the number of entries of `log`, and let no other writer at it until the transaction ends."""
-    size: int | None = _SIZE.run(connection, log=log).scalar()
-    if size is None:
+    row = _SIZE.run(connection, log=log)
+    if row is None:
         _NEW_LOG.run(connection, log=log, size=0)
         return 0
+    size: int = row[0]
     return size
 
 
@@ -179,22 +171,21 @@ def _project(connection: Connection, envelope: Envelope, body: Object | None) ->
         "boot": envelope.at.boot,
         "mono": envelope.at.mono,
     }
-    if not _RENEW.run(connection, **{f"new_{name}": value for name, value in values.items()}).rowcount:
-        _NEW_LATEST.run(connection, **values)
+    _LATEST.run(connection, **values)
 
 
-_KEY = ("record", "kind", "place", "log")
 _SIZE = Prepared(select(logs.c.size).where(logs.c.log == bindparam("log")).with_for_update())
 _NEW_LOG = Prepared(insert(logs))
 _GROW = Prepared(update(logs).where(logs.c.log == bindparam("of")).values(size=bindparam("size")))
 _NEW_ENTRY = Prepared(insert(entries))
 _NEW_NODE = Prepared(insert(nodes))
-_NEW_LATEST = Prepared(insert(latest))
-_RENEW = Prepared(
-    update(latest)
-    .where(*(latest.c[name] == bindparam(f"new_{name}") for name in _KEY))
-    .values(
-        {name: bindparam(f"new_{name}") for name in ("seq", "outcome", "version", "boot", "mono")}
-        | {"attempts": (latest.c.attempts + literal_column("1")) * bindparam("new_attempts")}
+_LATEST = Prepared(
+    # Both databases understand this form, SQLAlchemy builds it for one of them at a time.
+    text(
+        "INSERT INTO latest (record, kind, place, log, seq, outcome, version, attempts, boot, mono)"
+        " VALUES (:record, :kind, :place, :log, :seq, :outcome, :version, :attempts, :boot, :mono)"
+        " ON CONFLICT (record, kind, place, log) DO UPDATE SET seq = excluded.seq, outcome = excluded.outcome,"
+        " version = excluded.version, attempts = (latest.attempts + 1) * excluded.attempts,"
+        " boot = excluded.boot, mono = excluded.mono"
     )
 )

@@ -1,30 +1,14 @@
-"""What is asked of a ledger's database: the logs, their trees, the facts of a record, and what is to be done."""
+"""What is asked of a ledger's database: the logs, their trees, and the facts of a record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    Select,
-    and_,
-    bindparam,
-    case,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-)
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from dockwarden.durable.tables import NOWHERE, Prepared, entries, heads, latest, logs, nodes
 from dockwarden.evidence import merkle
 from dockwarden.evidence.checkpoints import Head
-from dockwarden.evidence.facts import PLACES, Entry, Instant, Outcome, Place
-
-_FEW = 500
+from dockwarden.evidence.facts import PLACES, Entry, Outcome, Place
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,8 @@ class Work:
 
 def log_size(connection: Connection, log: str) -> int:
     """Number of entries of a log, 0 for an unknown one."""
-    return connection.execute(select(logs.c.size).where(logs.c.log == log)).scalar() or 0
+    row = _SIZE.run(connection, log=log)
+    return 0 if row is None else int(row[0])
 
 
 def log_root(connection: Connection, log: str, size: int | None = None) -> bytes:
@@ -84,7 +69,10 @@ def node_getter(connection: Connection, log: str) -> merkle.GetNode:
     """The stored nodes of a log's tree."""
 
     def get(level: int, index: int) -> bytes:
-        value: bytes = _NODE.run(connection, log=log, level=level, place=index).scalar_one()
+        row = _NODE.run(connection, log=log, level=level, place=index)
+        if row is None:
+            raise ValueError(f"log {log} has no node {index} of level {level}")
+        value: bytes = row[0]
         return value
 
     return get
@@ -123,64 +111,7 @@ def kept_head(connection: Connection, log: str, keeper: str) -> bytes | None:
     return note
 
 
-def due(
-    connection: Connection, log: str, work: Work, now: Instant, since: int | None = None, limit: int = 100
-) -> list[str]:
-    """Records for which `work` is to be done now; see `Work` and `Ledger.due`."""
-    need, mine = latest.alias("need"), latest.alias("mine")
-    own = and_(
-        mine.c.record == need.c.record,
-        mine.c.kind == work.kind,
-        mine.c.place == (work.place or NOWHERE),
-        mine.c.log == log,
-    )
-    reasons = [mine.c.record.is_(None), mine.c.outcome == "void", mine.c.version < work.version]
-    reasons.append(and_(mine.c.outcome == "failed", _waited(mine, work.retry_after_s, now)))
-    if work.after:
-        newer = latest.alias("newer")
-        said = (newer.c.record == need.c.record, newer.c.kind.in_(work.after), newer.c.log == log)
-        reasons.append(exists().where(*said, newer.c.seq > mine.c.seq))
-    order = (need.c.seq, need.c.log, need.c.record)
-    query = (
-        select(*order)
-        .select_from(need.outerjoin(mine, own))
-        .where(need.c.outcome == "done", or_(*reasons))
-        .where(*(_has(need, kind) for kind in work.needs[1:]), *(~_has(need, kind) for kind in work.unless))
-        .order_by(*order)
-        .limit(limit)
-    )
-    changed = None if since is None else _changed(connection, log, since)
-    if isinstance(changed, list):
-        # Behind a function no planner is tempted to go through all facts of that kind instead of these few records.
-        query = query.where(need.c.record.in_(changed), func.coalesce(need.c.kind, "") == work.needs[0])
-    else:
-        query = query.where(need.c.kind == work.needs[0])
-        query = query if changed is None else query.where(need.c.record.in_(changed))
-    # A need that is met at two places gives its record twice.
-    return list(dict.fromkeys(record for _, _, record in connection.execute(query)))
-
-
-def _changed(connection: Connection, log: str, since: int) -> list[str] | Select[tuple[str | None]]:
-    """The records that a log has spoken of since, one by one while they are few."""
-    said = (entries.c.log == log, entries.c.seq >= since, entries.c.record.is_not(None))
-    query = select(entries.c.record).where(*said).distinct()
-    records = list(connection.scalars(query.limit(_FEW + 1)))
-    return records if len(records) <= _FEW else query
-
-
-def _has(need: FromClause, kind: str) -> ColumnElement[bool]:
-    other = latest.alias()
-    return exists().where(other.c.record == need.c.record, other.c.kind == kind, other.c.outcome == "done")
-
-
-def _waited(mine: FromClause, retry_after_s: Sequence[int], now: Instant) -> ColumnElement[bool]:
-    *first, last = (1000 * seconds for seconds in retry_after_s)
-    wait = (
-        case(*((mine.c.attempts == number, ms) for number, ms in enumerate(first, 1)), else_=last) if first else last
-    )
-    return or_(mine.c.boot != now.boot, mine.c.mono + wait <= now.mono)
-
-
+_SIZE = Prepared(select(logs.c.size).where(logs.c.log == bindparam("log")))
 _NODE = Prepared(
     select(nodes.c.hash).where(
         nodes.c.log == bindparam("log"), nodes.c.level == bindparam("level"), nodes.c.index == bindparam("place")

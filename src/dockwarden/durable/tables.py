@@ -20,7 +20,6 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     Connection,
-    CursorResult,
     Engine,
     ForeignKeyConstraint,
     Index,
@@ -36,6 +35,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -194,8 +194,8 @@ def explained_database(engine: Engine) -> Iterator[None]:
     """Turn errors of the disk below SQLite into DurableError; errors in our SQL pass through."""
     try:
         yield
-    except exc.DatabaseError as error:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    except (exc.DatabaseError, sqlite3.DatabaseError) as error:
+        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
         if code not in _DATABASE_ERRORS:
             raise
         word, what, do = _DATABASE_ERRORS[code]
@@ -203,25 +203,33 @@ def explained_database(engine: Engine) -> Iterator[None]:
 
 
 class Prepared:
-    """A statement that is compiled once for each kind of database: where building it would cost more than running it.
+    """A statement that is compiled once for each kind of database and given to its driver as it is, where building
+    it, or SQLAlchemy's result around it, would cost more than running it.
 
-    Values are given by the names of its parameters, and must be of types that the driver takes as they are.
+    Values are given by the names of its parameters, and must be of types that the driver takes as they are. What the
+    driver raises comes as it is: `explained_database` knows both forms.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, list[str] | None]] = {}
 
-    def run(self, connection: Connection, **values: object) -> CursorResult[Any]:
-        """Execute it."""
+    def run(self, connection: Connection, **values: object) -> tuple[Any, ...] | None:
+        """Execute it; returns the first row, None where there is none."""
         text, order = self._text(connection)
-        return connection.exec_driver_sql(text, values if order is None else tuple(values[name] for name in order))
+        cursor = _cursor(connection)
+        cursor.execute(text, values if order is None else tuple(values[name] for name in order))
+        row = cursor.fetchone() if cursor.description else None
+        cursor.close()
+        return None if row is None else tuple(row)
 
     def run_all(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
         """Execute it once for each row."""
         text, order = self._text(connection)
-        parameters = [dict(row) if order is None else tuple(row[name] for name in order) for row in rows]
-        connection.exec_driver_sql(text, parameters)
+        cursor = _cursor(connection)
+        parameters: list[Any] = [dict(row) if order is None else tuple(row[name] for name in order) for row in rows]
+        cursor.executemany(text, parameters)
+        cursor.close()
 
     def _text(self, connection: Connection) -> tuple[str, list[str] | None]:
         dialect = connection.dialect
@@ -229,6 +237,13 @@ class Prepared:
             compiled = cast(SQLCompiler, self._statement.compile(dialect=dialect))
             self._compiled[dialect.name] = compiled.string, compiled.positiontup
         return self._compiled[dialect.name]
+
+
+def _cursor(connection: Connection) -> DBAPICursor:
+    """A cursor of the driver, inside the connection's transaction."""
+    if not connection.in_transaction():
+        connection.begin()
+    return connection.connection.cursor()
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
@@ -250,7 +265,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
 def _begin(connection: Connection) -> None:
     """SQLite takes the writer's lock at the beginning: a reader that became a writer could find it was too late."""
     writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.connection.cursor().execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _schema_version(connection: Connection) -> int:

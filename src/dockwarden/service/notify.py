@@ -2,6 +2,13 @@
 
 import os
 import socket
+import threading
+from collections.abc import Callable
+
+from dockwarden.service.errors import ServiceError
+
+LOOK_S = 5.0
+"""How often a service looks whether its parts still work."""
 
 
 def _send(message: str) -> bool:
@@ -44,6 +51,20 @@ def watchdog_interval() -> float | None:
         return None
     allowed = os.environ.get("WATCHDOG_USEC", "")
     return int(allowed) / 2_000_000 if allowed.isdigit() and int(allowed) > 0 else None
+
+
+def watch(alive: Callable[[], bool], stop: threading.Event, where: str, look_s: float = LOOK_S) -> None:
+    """Tell systemd that the service is alive, until `stop`.
+
+    Raises ServiceError `part-died` where a part is not `alive` any more: a service with a dead part ends, so that its
+    manager starts it anew. `where` names the service.
+    """
+    while not stop.wait(min(watchdog_interval() or look_s, look_s)):
+        if not alive():
+            raise ServiceError(
+                "part-died", "a part of the service has died", where, "It is started again; look into its log."
+            )
+        watchdog()
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,6 @@
 """A real mosquitto on loopback, with a throw-away authority, mutual TLS and the product's own access rules."""
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dockwarden.centre import certificates
+from dockwarden.centre import certificates, enrol
 from dockwarden.centre.certificates import Pair
 from dockwarden.service.errors import ServiceError
 from dockwarden.wire import enrolment
@@ -24,29 +23,7 @@ HOST = "127.0.0.1"
 _READY_S = 20.0
 _GRACE_S = 10.0
 _ATTEMPTS = 5
-_CONFIG = """\
-user {user}
-listener {port} {host}
-cafile {folder}/ca.crt
-certfile {folder}/server.crt
-keyfile {folder}/server.key
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-allow_anonymous false
-acl_file {folder}/acl
-set_tcp_nodelay true
-persistence true
-persistence_location {folder}/
-max_queued_messages 100000
-max_queued_bytes 268435456
-max_packet_size 2000000
-log_dest stderr
-log_type error
-log_type warning
-log_type notice
-log_type information
-"""
+_TALKATIVE = "log_type notice\nlog_type information\n"
 
 
 @dataclass(frozen=True)
@@ -138,8 +115,7 @@ class Broker(Mosquitto):
         super().__init__(folder / "mosquitto.conf", port, folder / "mosquitto.log")
         self.folder = folder
         self._authority = authority
-        config = _CONFIG.format(user=pwd.getpwuid(os.geteuid()).pw_name, port=port, host=HOST, folder=folder)
-        _write(folder / "mosquitto.conf", config.encode())
+        _write(folder / "mosquitto.conf", (enrol.broker_config(folder, port, HOST) + _TALKATIVE).encode())
 
     def client(self, name: str) -> Credentials:
         """The files of the client `name` (a place's name), made when they are first asked for."""

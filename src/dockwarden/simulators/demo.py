@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,13 @@ from rich.console import Console
 from dockwarden.rules.deadlines import format_utc
 from dockwarden.service.errors import ServiceError
 from dockwarden.simulators import camera, recorder
+from dockwarden.simulators.demo_report import NEEDED, Report, brief, judge, write_report
 from dockwarden.simulators.world import World, outcomes, program, run, run_json, running_world, wait_for
 
-NEEDED = ("sealed", "confirmed", "labelled", "probed", "received", "backed-up", "drilled")
-"""What every record must have when the journey is done."""
 OFFICER, NAME = "650113", "张伟"
 CASE, PARTY = "高新市监处罚〔2026〕17号", "高新区某某食品经营部"
 MARK = ".dockwarden-demo"
 LONG_S = 3600.0
-
-
-@dataclass
-class Report:
-    """What the demo found; `ok` is decided at the end."""
-
-    sources: int = 0
-    status_answers: list[dict[str, Any]] = field(default_factory=list)
-    backup: dict[str, Any] = field(default_factory=dict)
-    drill: dict[str, Any] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    quarantined: list[dict[str, Any]] = field(default_factory=list)
-    package: str = ""
-    trust: str = ""
-    verified: dict[str, Any] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
 
 
 class Teller:
@@ -75,8 +56,8 @@ def run_demo(into: Path, footage: Path | None, stay: bool) -> int:
             _journey(world, cards, report, teller)
         except (ServiceError, TimeoutError) as error:
             report.problems.append(str(error))
-        ok = _judge(world, report)
-        _write_report(root, report, ok)
+        ok = judge(world, report)
+        write_report(root, report, ok)
         _show(report, ok, root, teller)
         if stay and ok:
             _stay(world, teller)
@@ -127,7 +108,7 @@ def _journey(world: World, cards: dict[str, Path], report: Report, teller: Telle
         wait_for("previews", lambda: _media_done(world.records()), LONG_S)
     with teller.step("sync", "上传中心", "upload to the centre, receipt for each"):
         world.wait_for_facts({"received"}, LONG_S)
-        report.status_answers.append({"when": "after the upload", **_brief(world.ask())})
+        report.status_answers.append({"when": "after the upload", **brief(world.ask())})
     with teller.step("backup", "异地备份", "off-site backup, every byte read back"):
         report.backup = run_json("dockwarden-agent", "backup", "--json", *station_settings)
         teller.say(f"{report.backup['records']} records, {report.backup['bytes'] / 1e6:.1f} MB proven off-site")
@@ -171,7 +152,7 @@ def _watch(world: World, bays: list[str], report: Report, teller: Teller) -> Non
                 teller.say(line)
         if not report.status_answers and world.records():
             answer = world.ask()
-            report.status_answers.append({"when": "while the transfer runs", **_brief(answer)})
+            report.status_answers.append({"when": "while the transfer runs", **brief(answer)})
             total = answer.get("records", {}).get("total", "no")
             teller.say(f"centre asks: {answer['answered_by']} answers, {total} records so far")
         if all(bay["state"] in ("safe", "incomplete") for bay in status["bays"] if bay["bay"] in bays):
@@ -225,7 +206,7 @@ def _ask_while_away(world: World, report: Report, teller: Teller) -> None:
     world.station.stop()
     wait_for("the centre to see it", lambda: world.centre.call("stations")["stations"][0]["state"] != "online")
     away = world.ask(wait_s=1.0)
-    report.status_answers.append({"when": "while the station is away", **_brief(away)})
+    report.status_answers.append({"when": "while the station is away", **brief(away)})
     teller.say(f"centre asks: {away['answered_by']}, gone since {away['since']}, as of {away['as_of']}")
     world.station.start()
     wait_for(
@@ -275,76 +256,11 @@ def _centre_has_all(world: World, records: list[str]) -> bool:
     return all(set(NEEDED) <= known.get(record, set()) for record in records)
 
 
-def _judge(world: World, report: Report) -> bool:
-    """Gather records and quarantine, and decide whether every record is proven at all places."""
-    centre: dict[str, Any] = {}
-    with suppress(ServiceError):
-        centre = {record["record"]: record for record in world.centre_records()}
-        for record in world.records():
-            report.records.append(_record_line(world, record, centre.get(record["record"], {})))
-        report.quarantined = world.station.call("quarantined")["quarantined"]
-    for record in report.records:
-        lacking = [kind for kind in NEEDED if kind not in record["facts"]]
-        if lacking:
-            report.problems.append(f"record {record['record']} lacks {', '.join(lacking)}")
-    taken = len(report.records) + sum(1 for item in report.quarantined if item["planted"])
-    if taken != report.sources:
-        report.problems.append(f"{report.sources} sources, but {taken} records and planted quarantines")
-    anchored = report.verified.get("anchored") is True and report.verified.get("consistent") is True
-    if not anchored and not any("verify" in problem for problem in report.problems):
-        report.problems.append("the package was not verified as anchored")
-    return not report.problems
-
-
-def _record_line(world: World, record: dict[str, Any], centre: dict[str, Any]) -> dict[str, Any]:
-    keys = ("record", "source_name", "bytes", "sha256", "sm3", "seal_sha256")
-    path = centre.get("centre_path")
-    return {
-        **{key: record[key] for key in keys},
-        "facts": sorted(outcomes(record)),
-        "outcomes": outcomes(record),
-        "vault_path": str(world.station_root / record["vault_path"]),
-        "centre_path": str(world.centre_root / path) if path else None,
-    }
-
-
-def _write_report(root: Path, report: Report, ok: bool) -> None:
-    backup = {
-        "snapshot": report.backup.get("snapshot"),
-        "repository": report.backup.get("repository"),
-        "repository_path": str(root / "offsite" / "st-01"),
-        "password_file": str(root / "offsite.password"),
-    }
-    text = json.dumps(
-        {
-            "ok": ok,
-            "records": report.records,
-            "quarantined": report.quarantined,
-            "status_answers": report.status_answers,
-            "backup": backup,
-            "drill": report.drill,
-            "package": report.package,
-            "trust": report.trust,
-            "verified": report.verified,
-            "problems": report.problems,
-            "timings_s": report.timings,
-        },
-        ensure_ascii=False,
-        indent=1,
-    )
-    (root / "report.json").write_text(text + "\n", "utf-8")
-
-
 def _show(report: Report, ok: bool, root: Path, teller: Teller) -> None:
     for problem in report.problems:
         teller.say(f"! {problem}")
     word = "完成 proven at station, centre and off-site" if ok else "未完成 NOT proven"
     teller.console.print(f"[bold]{len(report.records)} records: {word}[/bold]  ({root / 'report.json'})")
-
-
-def _brief(answer: dict[str, Any]) -> dict[str, Any]:
-    keys = ("answered_by", "as_of", "state", "since", "question", "records", "bays")
-    return {key: answer[key] for key in keys if key in answer}
 
 
 def _stay(world: World, teller: Teller) -> None:

@@ -21,6 +21,8 @@ BATCH_BYTES = 256 * 1024
 BATCH_ENTRIES = 500
 QUIET_S = 10.0
 """How long an unanswered batch or head is waited for before it is said again."""
+LOOK_S = 0.2
+"""How often the log's size is looked at: `next` is asked before every chunk."""
 REST_S = 1.0
 """How long the log must be still before its head is shown for cosigning."""
 
@@ -34,6 +36,7 @@ class _Told:
     asked: float = 0.0
     grown_to: int = 0
     grown_at: float = 0.0
+    looked: float = float("-inf")
 
 
 class LogExchange:
@@ -53,7 +56,14 @@ class LogExchange:
 
     def next(self, now: float) -> HeadMessage | FactBatch | None:
         """The next message to publish, or None."""
-        told, size = self._told, self._stores.ledger.size()
+        told = self._told
+        if self._cosigned is None and now - told.looked < LOOK_S:
+            return None
+        told.looked = now
+        return self._look(told, now)
+
+    def _look(self, told: _Told, now: float) -> HeadMessage | FactBatch | None:
+        size = self._stores.ledger.size()
         if size != told.grown_to:
             told.grown_to, told.grown_at = size, now
         if self._cosigned is not None:
@@ -103,6 +113,7 @@ class LogExchange:
             raise MalformedError("seen", "the centre has more of this station's log than the station itself")
         self._told.size = size
         self._told.asked = now - QUIET_S
+        self._told.looked = now - LOOK_S
 
     def _own_cosigned(self, note: bytes | None) -> Head | None:
         """Our own head under the centre's cosignature, checked against our own tree."""

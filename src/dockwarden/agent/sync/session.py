@@ -1,6 +1,5 @@
 """The station's conversation with its centre: one thread takes what the link brings and says what is due."""
 
-import queue
 import threading
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from functools import partial
 from dockwarden.agent.metadata.registry import Registry
 from dockwarden.agent.setup import Enrolled
 from dockwarden.agent.stores import Stores, new_id
+from dockwarden.agent.sync.arrivals import Arrivals
 from dockwarden.agent.sync.commands import Answers, answer
 from dockwarden.agent.sync.logs import LogExchange
 from dockwarden.agent.sync.presence import Heartbeat
@@ -25,10 +25,6 @@ from dockwarden.wire.link import Connection, Link
 from dockwarden.wire.messages import Offer
 from dockwarden.wire.tls import TlsFiles
 from dockwarden.wire.topics import Lane, Topic, station_subscriptions, up
-
-MOST_WAITING = 1000
-"""Messages that wait to be handled; more are dropped, which every lane survives."""
-
 
 TICK_S = 0.25
 CHUNK_WAIT_S = 5.0
@@ -48,7 +44,7 @@ class Sync:
         self._heartbeat = Heartbeat(stores, session)
         self._logs = LogExchange(stores, registry, enrolled.centre_key)
         self._uploads = Uploads(stores, policy, enrolled.centre_key, session)
-        self._events: queue.Queue[Connection | tuple[Topic, bytes] | None] = queue.Queue(MOST_WAITING)
+        self._arrivals = Arrivals()
         self._up = self._stopping = False
         self._link = Link(
             enrolled.broker_host,
@@ -59,7 +55,7 @@ class Sync:
             hears="down",
             will=(up(stores.station, "presence"), self._heartbeat.farewell().encode()),
             on_message=self._on_message,
-            on_connection=self._events.put,
+            on_connection=self._arrivals.connection,
         )
         self._thread = threading.Thread(target=self._run, name="sync", daemon=True)
 
@@ -71,7 +67,6 @@ class Sync:
     def stop(self) -> None:
         """Say farewell and end; what was not finished goes on after the next start."""
         self._stopping = True
-        self._events.put(None)
         self._thread.join()
         if self._link.publish_retained(up(self._stores.station, "presence"), self._heartbeat.farewell().encode()):
             self._link.flush(FAREWELL_S)
@@ -84,41 +79,40 @@ class Sync:
         return {**self.rejected, **by_link}
 
     @property
+    def alive(self) -> bool:
+        """Whether both threads of it still work, or have not begun. For watchdogs: only a defect ends one."""
+        return self._link.alive and (self._thread.ident is None or self._thread.is_alive())
+
+    @property
     def up(self) -> bool:
         """Whether the link is up."""
         return self._up
 
     def _on_message(self, topic: Topic, payload: bytes) -> None:
         """Called in the link's thread."""
-        try:
-            self._events.put_nowait((topic, payload))
-        except queue.Full:
+        if not self._arrivals.message(topic, payload):
             self.rejected["overflow"] += 1
 
     def _run(self) -> None:
         while not self._stopping:
             now = time.monotonic()
             busy = self._up and self._guarded("say", partial(self._say, now))
-            try:
-                event = self._events.get(timeout=0.0 if busy else min(TICK_S, self._uploads.due(now)))
-            except queue.Empty:
-                continue
-            self._handle(event)
+            arrived = self._arrivals.take(0.0 if busy else min(TICK_S, self._uploads.due(now)))
+            if isinstance(arrived, Connection):
+                self._guarded("connection", partial(self._changed, arrived))
+            elif arrived is not None:
+                self._guarded(arrived[0].lane, partial(self._take, *arrived, time.monotonic()))
 
-    def _handle(self, event: Connection | tuple[Topic, bytes] | None) -> None:
+    def _changed(self, connection: Connection) -> bool:
         now = time.monotonic()
-        if isinstance(event, Connection):
-            self._up = event.up
-            log("sync").info("the link is up" if event.up else "the link is down", reason=event.reason)
-            if event.up:
-                self._heartbeat.connected()
-                self._logs.connected()
-                self._uploads.connected(now)
-            else:
-                self._uploads.disconnected(now)
-        elif event is not None:
-            topic, payload = event
-            self._guarded(topic.lane, partial(self._take, topic, payload, now))
+        log("sync").info("the link is up" if connection.up else "the link is down", reason=connection.reason)
+        self._uploads.disconnected(now)  # where it is up again, the end of what was before may not have been told
+        if connection.up:
+            self._heartbeat.connected()
+            self._logs.connected()
+            self._uploads.connected(now)
+        self._up = connection.up
+        return True
 
     def _take(self, topic: Topic, payload: bytes, now: float) -> bool:
         match topic.lane:

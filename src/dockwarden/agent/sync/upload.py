@@ -5,8 +5,9 @@ is offered before its secrecy has been judged, and nothing of a secret one at al
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from dockwarden.agent import derivatives, vault
 from dockwarden.agent.metadata.completion import is_secret, label_of
 from dockwarden.agent.sealed import damaged, intact, seal_of
 from dockwarden.agent.stores import Stores, said
+from dockwarden.durable.due import Due
 from dockwarden.durable.files import DurableError
 from dockwarden.durable.queries import Work
 from dockwarden.durable.readback import read_leaves_uncached
@@ -55,6 +57,7 @@ class Uploads:
         self._delivered: dict[str, set[int]] = {}
         self._secret: dict[str, float] = {}
         self._broken: dict[tuple[str, int], float] = {}
+        self._to_deliver, self._to_prove = Due(stores.ledger, DELIVERED), Due(stores.ledger, RECEIVED)
         self._looked = 0.0
 
     def connected(self, now: float) -> None:
@@ -135,26 +138,20 @@ class Uploads:
 
     def _waiting(self, now: float) -> list[Waiting]:
         found: list[Waiting] = []
-        for record in self._due(DELIVERED, range(ORIGINAL + 1, len(PARTS)), now):
+        for record in self._first(self._to_deliver, range(ORIGINAL + 1, len(PARTS)), now):
             parts = self._parts(record)
             if not parts:
                 self._say_delivered(record)
             found += parts
-        for number, record in enumerate(self._due(RECEIVED, [ORIGINAL], now)):
+        for number, record in enumerate(self._first(self._to_prove, [ORIGINAL], now)):
             found.append(self._original(record, number))
         return found
 
-    def _due(self, work: Work, parts: Iterable[int], now: float) -> list[str]:
+    def _first(self, due: Due, parts: Sequence[int], now: float) -> list[str]:
         """The first records that may be offered now. Those that may not, however many, do not stand in the way."""
-        limit = CANDIDATES
-        while True:
-            due = self._stores.ledger.due(work, limit=limit)
-            found = [record for record in due if self._may_go(record, parts, now)]
-            if len(found) >= CANDIDATES or len(due) < limit:
-                return found[:CANDIDATES]
-            limit *= 4
+        return list(islice((record for record in due.now() if self._may_go(record, parts, now)), CANDIDATES))
 
-    def _may_go(self, record: str, parts: Iterable[int], now: float) -> bool:
+    def _may_go(self, record: str, parts: Sequence[int], now: float) -> bool:
         if self._secret.get(record, 0.0) > now or any(self._broken.get((record, part), 0.0) > now for part in parts):
             return False
         secret = is_secret(self._stores, record)
