@@ -18,7 +18,7 @@ from dockwarden.simulators import recorder as recorders
 from dockwarden.simulators.bus import DirectoryBus, plug
 from dockwarden.simulators.demo import run_demo
 from dockwarden.simulators.faults import Fault
-from dockwarden.simulators.killing_files import FAIL, KILL, STEPS, files_from_environment
+from dockwarden.simulators.killing_files import files_from_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,8 +46,6 @@ def demo(
 def station(settings: Annotated[Path, typer.Option(help="The station's settings.")], bus: BusOption) -> None:
     """Run the real station with its bays fed by a simulated bus."""
     files = files_from_environment(os.environ, OsFiles())
-    for name in (KILL, FAIL, STEPS):  # an unknown setting to the station, which reads the same environment
-        os.environ.pop(name, None)
     run_station(read_settings(settings), DirectoryBus(bus), files)
 
 
