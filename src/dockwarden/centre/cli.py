@@ -1,6 +1,8 @@
 """`dockwarden-centre`: the central office's commands."""
 
 import json
+import secrets
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dockwarden.centre import enrol as enrolling
+from dockwarden.centre.handing_over import check_target, copy_package
 from dockwarden.centre.running import PAGE, run_office
 from dockwarden.centre.settings import SYSTEM_FILE, Settings, read_settings
 from dockwarden.durable.files import OsFiles, make_folder, write_durably
@@ -151,10 +154,19 @@ def package(
     as_json: JsonOption = False,
 ) -> None:
     """Write a case package that anyone can verify without this program."""
-    wanted: dict[str, Any] = {"records": record or [], "target": str(target.absolute())}
+    chosen, target = read_settings(settings), target.absolute()
+    check_target(target)
+    # The service sees another /tmp and no home: it writes below its own root, and this command takes it from there.
+    spooled = enrolling.Folders(chosen.root).packages / secrets.token_hex(8)
+    wanted: dict[str, Any] = {"records": record or [], "target": str(spooled)}
     if case:
         wanted["case"] = sys.stdin.readline().strip()
-    found = _call(read_settings(settings), "package", wanted, timeout=24 * 3600)
+    try:
+        found = _call(chosen, "package", wanted, timeout=24 * 3600)
+        copy_package(OsFiles(), spooled, target)
+    finally:
+        shutil.rmtree(spooled, ignore_errors=True)
+    found["package"] = str(target)
     if as_json:
         print_json(found)
         return

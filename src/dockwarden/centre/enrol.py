@@ -80,13 +80,18 @@ class Folders:
         return self.root / "derivatives"
 
     @property
+    def packages(self) -> Path:
+        """Packages on their way to who asked for them; emptied at every start."""
+        return self.root / "packages"
+
+    @property
     def socket(self) -> Path:
         """The running centre's local door."""
         return self.root / "centre.sock"
 
     def make(self, files: Files) -> None:
         """Make what is missing; raises DurableError."""
-        for path in (self.keys, self.broker, self.incoming, self.derivatives):
+        for path in (self.keys, self.broker, self.incoming, self.derivatives, self.packages):
             make_folder(files, path)
 
 

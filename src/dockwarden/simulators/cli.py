@@ -17,6 +17,7 @@ from dockwarden.simulators import camera as cameras
 from dockwarden.simulators import recorder as recorders
 from dockwarden.simulators.bus import DirectoryBus, plug
 from dockwarden.simulators.demo import run_demo
+from dockwarden.simulators.demo_folder import fresh_folder
 from dockwarden.simulators.faults import Fault
 from dockwarden.simulators.killing_files import files_from_environment
 
@@ -39,7 +40,8 @@ def demo(
     stay: Annotated[bool | None, typer.Option(help="Stay up afterwards; by default on a terminal.")] = None,
 ) -> None:
     """The whole journey: a camera in a bay, its footage proven at station, centre and off-site."""
-    raise typer.Exit(run_demo(into, footage, sys.stdout.isatty() if stay is None else stay))
+    with fresh_folder(into.absolute()):
+        raise typer.Exit(run_demo(into, footage, sys.stdout.isatty() if stay is None else stay))
 
 
 @app.command()
