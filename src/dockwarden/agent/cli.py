@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
 from dockwarden.agent.settings import SYSTEM_FILE, Settings, read_settings, release_in_force
@@ -131,7 +131,7 @@ def records(
     if as_json:
         print_json(found)
         return
-    table = Table("record", "name", "MB", "deadline", "facts")
+    table = Table(Column("record", min_width=26), "name", "MB", "deadline", "facts")
     for record in found:
         kinds = " ".join(dict.fromkeys(fact["kind"] for fact in record["facts"]))
         name = json.dumps(record["source_name"], ensure_ascii=False).strip('"')
@@ -147,13 +147,11 @@ def quarantine(settings: SettingsOption = None, as_json: JsonOption = False) -> 
     if as_json:
         print_json(found)
         return
-    table = Table("item", "at", "device", "name", "reason", "kept in")
     for item in found:
         reason = item["reason"] or {}
-        name = json.dumps(item["source_name"], ensure_ascii=False).strip('"')
-        why = f"{reason.get('code', '')}: {reason.get('what', '')}"
-        table.add_row(item["item"], item["at"], item["device"], name, why, item["path"] or "")
-    Console().print(table)
+        name = json.dumps(item["source_name"], ensure_ascii=False)
+        print(f"{item['item']}  {item['at']}  {reason.get('code', '')}: {reason.get('what', '')}")
+        print(f"    {name} on {item['device']}, kept: {item['path'] or 'nothing'}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dockwarden.centre import enrol as enrolling
 from dockwarden.centre.handing_over import check_target, copy_package
@@ -137,7 +137,7 @@ def records(
     if as_json:
         print_json(found)
         return
-    table = Table("record", "station", "MB", "deadline", "stored")
+    table = Table(Column("record", min_width=26), "station", "MB", "deadline", "stored")
     for record in found:
         size = "" if record["bytes"] is None else f"{record['bytes'] / 1e6:.1f}"
         stored = "yes" if record["stored"] else "no"
