@@ -41,6 +41,13 @@ def test_every_setting_stands_in_the_operating_manual(model: str, name: str) -> 
     assert f"`{name}`" in text or f"`[{name}]`" in text, model
 
 
+def test_the_operating_manual_installs_every_file_for_systemd_and_none_that_is_not_there() -> None:
+    text = (ROOT / "docs/operating/README.md").read_text("utf-8")
+    words = re.findall(r"(?<!/)\bsystemd/[\w@.*-]+", text)
+    assert [word for word in words if not list(ROOT.glob(word))] == []
+    assert {path for word in words for path in ROOT.glob(word)} == set((ROOT / "systemd").iterdir())
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_of_fact_is_described(kind: str) -> None:
     assert f"`{kind}`" in (ROOT / "docs/formats/facts.md").read_text("utf-8")

@@ -46,6 +46,9 @@ def test_a_file_that_fails_while_it_is_read_is_quarantined_and_the_others_are_se
     assert found["source_name"] == BAD
     assert isinstance(found["reason"], dict)
     assert found["reason"]["code"] == code
+    assert set(found) == {"item", "at", "device", "source_name", "reason", "path"}
+    if found["path"] is not None:
+        assert (room.stores.folders.root / str(found["path"]) / "reason.json").exists()
     assert room.wrong(before, planted=[BAD]) == []
     assert kinds(room.stores).count("sealed") == len(good)
     # Nothing is half done, and start-up has nothing to say.

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dockwarden.agent.station import MOUNTS
+
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = sorted(path for path in FOLDER.iterdir() if path.suffix in {".service", ".timer"})
-SERVICES = [path for path in UNITS if path.suffix == ".service"]
 PROGRAMS = "/opt/dockwarden/bin"
+SERVICES = [path for path in UNITS if path.suffix == ".service" and PROGRAMS in path.read_text("utf-8")]
 
 
 def read(path: Path) -> RawConfigParser:
@@ -59,6 +61,29 @@ def test_what_runs_all_the_time_is_watched_and_may_do_what_it_must(name: str) ->
     # Decoders run in namespaces of their own; facts say whether the clock is synchronised.
     assert {"RestrictNamespaces", "ProtectClock"}.isdisjoint(service)
     assert "AF_NETLINK" in service["RestrictAddressFamilies"]
+
+
+def test_the_broker_runs_as_the_user_whose_files_it_reads() -> None:
+    broker, centre = (read(FOLDER / f"dockwarden-{name}.service") for name in ("broker", "centre"))
+    assert broker["Service"]["User"] == centre["Service"]["User"]
+    folder = f"/var/lib/{centre['Service']['StateDirectory']}/broker"
+    assert broker["Service"]["ReadWritePaths"] == folder
+    assert broker["Service"]["ExecStart"].endswith(f" -c {folder}/mosquitto.conf")
+    assert "dockwarden-broker.service" in centre["Unit"]["After"]
+
+
+def test_what_is_in_a_bay_is_set_read_only_before_it_is_mounted_where_the_station_looks() -> None:
+    text = (FOLDER / "dockwarden-bay@.service").read_text("utf-8")
+    steps = [line.partition("=")[2] for line in text.splitlines() if line.startswith("Exec")]
+    made, guarded, mounted, gone = steps
+    assert guarded == "/usr/sbin/blockdev --setro /dev/dockwarden/%i"
+    assert mounted.startswith("/usr/bin/mount -o ro,nosuid,nodev,noexec /dev/dockwarden/%i ")
+    place = mounted.split()[-1]
+    assert Path(place.replace("%i", "1")).parent == Path("/var/lib/dockwarden") / MOUNTS
+    assert made.endswith(f" {place}") and gone.endswith(f" {place}")
+    rules = (FOLDER / "dockwarden-bays.rules").read_text("utf-8")
+    assert 'SYMLINK+="dockwarden/$env{DOCKWARDEN_BAY}"' in rules
+    assert 'ENV{SYSTEMD_WANTS}+="dockwarden-bay@$env{DOCKWARDEN_BAY}.service"' in rules
 
 
 @pytest.mark.parametrize("name", ["backup", "drill"])

@@ -1,6 +1,6 @@
 """Enrolment: nobody gets in but whose key a person has compared, and nobody under another's name."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.centre.centre_samples import StationSide
 
-from dockwarden.centre import enrol
+from dockwarden.centre import certificates, enrol
 from dockwarden.centre.certificates import issue_client, new_authority
 from dockwarden.centre.office import Office
 from dockwarden.centre.running import handlers, open_archive
-from dockwarden.centre.settings import Settings
+from dockwarden.centre.settings import Broker, Settings
 from dockwarden.durable.files import OsFiles
 from dockwarden.evidence.canonical import MalformedError
 from dockwarden.evidence.notes import SignatureError, SigningKey
@@ -167,3 +167,30 @@ def test_setting_up_again_changes_no_key(settings: Settings) -> None:
     enrol.setup(settings, OsFiles(), NOW)
     assert found() == before
     assert {path.stat().st_mode & 0o777 for path in enrol.Folders(settings.root).keys.glob("*.key")} == {0o600}
+
+
+def broker_certificate(settings: Settings) -> bytes:
+    return (enrol.Folders(settings.root).broker / "server.crt").read_bytes()
+
+
+def test_the_broker_gets_a_certificate_for_the_name_that_the_settings_say_by_now(settings: Settings) -> None:
+    before = broker_certificate(settings)
+    enrol.setup(settings, OsFiles(), NOW)
+    assert broker_certificate(settings) == before
+    moved = settings.model_copy(update={"broker": Broker(host="dock.example", port=18883)})
+    config = enrol.setup(moved, OsFiles(), NOW)
+    assert certificates.serves(broker_certificate(settings), "dock.example", NOW)
+    assert not certificates.serves(broker_certificate(settings), "localhost", NOW)
+    assert "listener 18883\n" in config.read_text()
+
+
+def test_a_broker_certificate_that_ends_soon_is_made_anew(settings: Settings) -> None:
+    later = NOW + timedelta(days=certificates.SERVER_DAYS - certificates.RENEW_DAYS + 1)
+    assert not certificates.serves(broker_certificate(settings), "localhost", later)
+    enrol.setup(settings, OsFiles(), later)
+    assert certificates.serves(broker_certificate(settings), "localhost", later)
+
+
+def test_the_broker_becomes_the_user_who_owns_its_files(settings: Settings) -> None:
+    config = enrol.Folders(settings.root).broker / enrol.BROKER_CONFIG
+    assert f"user {config.owner()}\n" in config.read_text()

@@ -467,3 +467,16 @@ def test_sm3_is_checked_too_where_openssl_lacks_it(
 ) -> None:
     monkeypatch.setattr(verifier.load(), "new_sm3", verifier.load().PlainSm3)
     assert check(good.write(tmp_path), TRUSTED)["exit"] == 0
+
+
+@pytest.mark.parametrize("wrong", [["--what"], ["a", "b"], ["--trust"], []])
+def test_a_wrong_command_line_is_an_object_with_json_and_a_sentence_without(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verifier.load().main(["--json", *wrong]) == 2
+    shown = capsys.readouterr()
+    told = json.loads(shown.err)
+    assert (shown.out, set(told)) == ("", {"code", "what", "where", "do"})
+    assert (told["code"], told["where"]) == ("cannot-run", "the command line")
+    assert verifier.load().main(wrong) == 2
+    assert told["what"] in capsys.readouterr().err

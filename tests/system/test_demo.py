@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dockwarden.simulators import hostile
+from dockwarden.simulators.demo_folder import MARK, fresh_folder
 
 pytestmark = pytest.mark.system
 NEEDED = {"sealed", "confirmed", "labelled", "probed", "received", "backed-up", "drilled"}
@@ -73,3 +74,15 @@ def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(tmp_path: Path) -> N
     done = run_demo(tmp_path)
     assert done.returncode == 2
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_second_demo_leaves_a_running_one_alone(tmp_path: Path) -> None:
+    into = tmp_path / "demo"
+    with fresh_folder(into):
+        (into / "stores").mkdir()
+        done = run_demo(into)
+        assert done.returncode == 2
+        assert done.stderr.startswith("demo-running: ")
+        assert (into / "stores").is_dir()
+    with fresh_folder(into):
+        assert [path.name for path in into.iterdir()] == [MARK]

@@ -8,18 +8,20 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
-from dockwarden.agent.settings import Settings, read_settings
+from dockwarden.agent.settings import SYSTEM_FILE, Settings, read_settings, release_in_force
 from dockwarden.agent.station import read_only_view, run_station
+from dockwarden.agent.status import quarantined as list_quarantined
 from dockwarden.agent.status import records as list_records
 from dockwarden.agent.status import status as make_status
 from dockwarden.agent.stores import Folders
-from dockwarden.durable.files import OsFiles, write_durably
+from dockwarden.durable.files import OsFiles, make_folder, write_durably
 from dockwarden.rules.labels import ACTIVITIES
 from dockwarden.service.command import print_json, run_command
 from dockwarden.service.errors import ServiceError
+from dockwarden.service.setup import check_owner, choose
 from dockwarden.service.socket import call
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -28,6 +30,12 @@ SettingsOption = Annotated[
     Path | None, typer.Option("--settings", help="The settings file; else /etc/dockwarden/agent.toml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+CHANGING = (
+    "Bays and release are changed in this file; then restart the agent. A station keeps its name and its folder: for "
+    "another one name another --settings."
+)
+NOT_IN_FORCE = "release clear-on-proof is chosen but not in force: this version clears no device, all are kept as is"
 
 LONG_S = 24 * 3600.0
 """A backup of a full station takes as long as it takes."""
@@ -41,29 +49,42 @@ def run(settings: SettingsOption = None) -> None:
 
 @app.command()
 def setup(
-    station: Annotated[str, typer.Option(help="The station's name, such as st-01.")],
-    root: Annotated[Path, typer.Option(help="Where everything is kept; one file system.")],
-    bay: Annotated[list[str], typer.Option(help="A bay; give it once for each.")],
-    release: Annotated[str, typer.Option(help="keep | clear-on-proof: the office chooses.")],
-    settings: Annotated[Path, typer.Option(help="The settings file to write.")],
+    settings: Annotated[Path, typer.Option(help="The settings file; written where there is none.")] = SYSTEM_FILE,
+    station: Annotated[str | None, typer.Option(help="The station's name, such as st-01.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where everything is kept; one file system.")] = None,
+    bay: Annotated[list[str] | None, typer.Option(help="A bay; give it once for each.")] = None,
+    release: Annotated[str | None, typer.Option(help="keep | clear-on-proof: the office chooses.")] = None,
     answer: Annotated[Path | None, typer.Option(help="The centre's answer to the enrolment request.")] = None,
     fingerprint: Annotated[str, typer.Option(help="The centre's fingerprint, as its screen shows it.")] = "",
 ) -> None:
     """Set the station up: settings, keys, enrolment request; then, with --answer, enrol it."""
     files = OsFiles()
+    given = {
+        "station": station,
+        "root": str(root.absolute()) if root is not None else None,
+        "bays": bay or None,
+        "release": release,
+    }
+    chosen = choose(Settings, settings, given, CHANGING)
+    check_owner(chosen.root)
     if not settings.exists():
-        lines = [f"station = {json.dumps(station)}", f"root = {json.dumps(str(root.absolute()))}"]
-        lines += [f"bays = {json.dumps(bay)}", f"release = {json.dumps(release)}"]
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+        make_folder(files, settings.absolute().parent)
         write_durably(files, settings, "\n".join(lines).encode() + b"\n", 0o644)
     chosen = read_settings(settings)
     request = setting_up.make_keys(chosen, files)
+    shown = setting_up.station_key(chosen).verifier.fingerprint
+    if answer is not None:
+        setting_up.accept(chosen, files, answer.read_bytes(), fingerprint)
     print(f"settings     {settings}")
-    print(f"fingerprint  {setting_up.station_key(chosen).verifier.fingerprint}")
+    print(f"fingerprint  {shown}")
+    if not release_in_force(chosen.release):
+        print(NOT_IN_FORCE)
     if answer is None:
         print(f"request      {request}")
-        print("Take the request to the centre: dockwarden-centre enrol REQUEST --answer FILE")
+        print(f"at the centre: dockwarden-centre enrol {request.name} --answer FILE --fingerprint {shown}")
+        print("with its answer here: dockwarden-agent setup --answer FILE --fingerprint (the centre's)")
     else:
-        setting_up.accept(chosen, files, answer.read_bytes(), fingerprint)
         print("enrolled     yes")
 
 
@@ -81,6 +102,8 @@ def status(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     counts = ("total", "unlabelled", "late", "waiting_upload", "waiting_backup")
     console.print("records: " + "  ".join(f"{name.replace('_', ' ')} {records[name]}" for name in counts))
     console.print(f"disk free: {disk['free'] / 1e9:.1f} of {disk['total'] / 1e9:.1f} GB")
+    if not found["policy"].get("release_in_force", True):
+        console.print(f"[yellow]! {NOT_IN_FORCE}[/yellow]")
     console.print(f"ledger: {found['ledger']['size']} facts, root {found['ledger']['root'][:16]}…")
     for sentence in found["findings"]:
         console.print(f"[yellow]! {sentence}[/yellow]")
@@ -108,13 +131,27 @@ def records(
     if as_json:
         print_json(found)
         return
-    table = Table("record", "name", "MB", "deadline", "facts")
+    table = Table(Column("record", min_width=26), "name", "MB", "deadline", "facts")
     for record in found:
         kinds = " ".join(dict.fromkeys(fact["kind"] for fact in record["facts"]))
         name = json.dumps(record["source_name"], ensure_ascii=False).strip('"')
         size = "" if record["bytes"] is None else f"{record['bytes'] / 1e6:.1f}"
         table.add_row(record["record"], name, size, record["deadline"]["state"], kinds)
     Console().print(table)
+
+
+@app.command()
+def quarantine(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """What could not become a record, newest first, and why."""
+    found = _ask_or_read(read_settings(settings), "quarantined")["quarantined"]
+    if as_json:
+        print_json(found)
+        return
+    for item in found:
+        reason = item["reason"] or {}
+        name = json.dumps(item["source_name"], ensure_ascii=False)
+        print(f"{item['item']}  {item['at']}  {reason.get('code', '')}: {reason.get('what', '')}")
+        print(f"    {name} on {item['device']}, kept: {item['path'] or 'nothing'}")
 
 
 @app.command()
@@ -188,9 +225,15 @@ def _ask_or_read(settings: Settings, method: str, params: dict[str, Any] | None 
     except ServiceError as error:
         if error.code != "not-running":
             raise
+    setting_up.station_key(settings)
+    if not setting_up.has_run(settings):
+        do = "Start it: dockwarden-agent run, or its service."
+        raise ServiceError("never-run", "the station has not run yet", str(settings.root), do)
     with read_only_view(settings) as view:
         if method == "status":
             return dict(make_status(view))
+        if method == "quarantined":
+            return {"quarantined": list_quarantined(view)}
         return {"records": list_records(view, limit=(params or {}).get("limit", 1000))}
 
 

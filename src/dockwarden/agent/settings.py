@@ -3,13 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from dockwarden.service.settings import load
 
 PlaceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 BayName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _distinct(bays: list[str]) -> list[str]:
+    twice = sorted({bay for bay in bays if bays.count(bay) > 1})
+    if twice:
+        raise ValueError(f"bay {', '.join(twice)} is named twice")
+    return bays
+
+
+Bays = Annotated[list[BayName], Field(min_length=1, max_length=64), AfterValidator(_distinct)]
 
 SYSTEM_FILE = Path("/etc/dockwarden/agent.toml")
 
@@ -36,13 +46,14 @@ class Settings(_Table):
     """Everything that an office may choose at a station.
 
     `readings`: how often a device is read, 2 (proven) or 1 (copied). `known`: how files that are records already are
-    read at a later docking, `full` or `sample` (then a bay is at most copied). `release`: whether a device is cleared
-    on proof or kept as it is; the office chooses it at setup. `deadline_hours`: article 15's two days.
+    read at a later docking, `full` or `sample` (then a bay is at most copied). `release`: whether a device is to be
+    cleared on proof or kept as it is; the office chooses it at setup, and see `release_in_force`. `deadline_hours`:
+    article 15's two days.
     """
 
     station: PlaceName
     root: Path
-    bays: list[BayName] = Field(min_length=1, max_length=64)
+    bays: Bays
     release: Literal["keep", "clear-on-proof"]
     readings: Literal[1, 2] = 2
     known: Literal["full", "sample"] = "full"
@@ -52,6 +63,11 @@ class Settings(_Table):
     panel: Panel | None = Panel()
 
 
+def release_in_force(release: str) -> bool:
+    """Whether the office's choice is what happens: this version clears no device, whatever was chosen."""
+    return release == "keep"
+
+
 def read_settings(given: Path | None) -> Settings:
     """Read the settings of this machine, or of the file `given`. Raises ServiceError naming file, key, reason."""
-    return load(Settings, [] if given is not None else [SYSTEM_FILE], given=given)
+    return load(Settings, [] if given is not None else [SYSTEM_FILE], given=given, side="agent")

@@ -33,9 +33,11 @@ class Enrolled:
 def make_keys(settings: Settings, files: Files) -> Path:
     """Make folders and keys where they are missing, and the enrolment request; returns the request's file.
 
-    Keys that are there stay: a station's key is what its log rests on. Raises DurableError.
+    Keys that are there stay: a station's key is what its log rests on. Raises DurableError, ServiceError
+    `another-station` where the folder is one of a station of another name.
     """
     folders = Folders(settings.root)
+    _check_name(settings)
     folders.make(files)
     if not (folders.keys / KEY).exists():
         write_key(files, folders.keys / KEY, SigningKey.generate(settings.station))
@@ -48,6 +50,18 @@ def make_keys(settings: Settings, files: Files) -> Path:
     return settings.root / REQUEST
 
 
+def _check_name(settings: Settings) -> None:
+    """A key's file does not say whose it is; the request beside it does."""
+    path = settings.root / REQUEST
+    try:
+        found = enrolment.open_request(path.read_bytes()).station
+    except (OSError, ValueError):
+        return
+    if found != settings.station:
+        do = "Name the station as it is, or set the new one up in a folder of its own."
+        raise ServiceError("another-station", f"the folder is that of the station {found}", str(settings.root), do)
+
+
 def station_key(settings: Settings) -> SigningKey:
     """The station's key; raises ServiceError where there is none."""
     path = Folders(settings.root).keys / KEY
@@ -55,7 +69,10 @@ def station_key(settings: Settings) -> SigningKey:
         return read_key(path, settings.station)
     except (OSError, ValueError) as error:
         raise ServiceError(
-            "not-set-up", f"no key of this station: {type(error).__name__}", str(path), "Run dockwarden-agent setup."
+            "not-set-up",
+            f"no key of this station: {type(error).__name__}",
+            str(path),
+            "Run dockwarden-agent setup; where that was done, check that the disk is mounted and who runs this.",
         ) from error
 
 
@@ -66,13 +83,10 @@ def accept(settings: Settings, files: Files, answer: bytes, fingerprint: str) ->
     """
     folders = Folders(settings.root)
     key = enrolment.centre_key_of(answer)
-    if key.fingerprint != fingerprint.lower().replace(":", ""):
-        raise ServiceError(
-            "fingerprint",
-            f"the answer comes from another key: {key.fingerprint}",
-            "the enrolment answer",
-            "Compare the fingerprint that the centre's screen shows.",
-        )
+    if not enrolment.is_fingerprint(key, fingerprint):
+        what = f"the answer comes from another key: {key.fingerprint}" if fingerprint else "no fingerprint was given"
+        do = "Give --fingerprint, as the centre's screen shows it."
+        raise ServiceError("fingerprint", what, "the enrolment answer", do)
     opened = enrolment.open_answer(answer, [key])
     if opened.station_key != station_key(settings).verifier:
         raise ServiceError("other-station", "the answer is for another station", "the answer", "Take the right file.")
@@ -81,6 +95,11 @@ def accept(settings: Settings, files: Files, answer: bytes, fingerprint: str) ->
     # The answer comes last: a station counts as enrolled when it is there.
     write_durably(files, folders.keys / ANSWER, answer)
     return read_enrolment(folders)
+
+
+def has_run(settings: Settings) -> bool:
+    """Whether the station has a ledger: it begins at the first run."""
+    return Folders(settings.root).ledger.exists()
 
 
 def is_enrolled(folders: Folders) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Select, exists, func, select
 
+from dockwarden.agent.settings import release_in_force
 from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.queries import log_root, log_size
 from dockwarden.durable.tables import latest, reading
@@ -35,6 +36,7 @@ class StatusView:
 def status(view: StatusView) -> Object:
     """The station's status (docs/formats/cli.md, `status`); no case, party or file name is in it."""
     stores, ledger = view.stores, view.stores.ledger
+    in_force = release_in_force(view.release)
     disk = shutil.disk_usage(stores.folders.root)
     with reading(ledger.engine) as connection:
         size = log_size(connection, ledger.log)
@@ -56,7 +58,12 @@ def status(view: StatusView) -> Object:
         },
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
-        "policy": {"known": stores.known, "readings": stores.readings, "release": view.release},
+        "policy": {
+            "known": stores.known,
+            "readings": stores.readings,
+            "release": view.release,
+            "release_in_force": in_force,
+        },
         "findings": [*view.doubts, *stores.doubts.sentences()],
     }
 
@@ -71,10 +78,7 @@ def records(view: StatusView, limit: int = 1000) -> list[Value]:
 
 
 def quarantined(view: StatusView, limit: int = 1000) -> list[Value]:
-    """What could not become a record, newest first: `{item, source_name, reason, planted}`.
-
-    `planted` is for simulators, which know what they have broken: here it is always false.
-    """
+    """What could not become a record, newest first (docs/formats/cli.md, `quarantine`)."""
     ledger = view.stores.ledger
     query = select(latest.c.record).where(latest.c.log == ledger.log, latest.c.kind == "quarantined")
     with reading(ledger.engine) as connection:
@@ -85,8 +89,17 @@ def quarantined(view: StatusView, limit: int = 1000) -> list[Value]:
 def _quarantined(stores: Stores, item: str) -> Object:
     entry = said(stores, item, "quarantined", "station")
     body = entry.body if entry is not None else None
-    name = SourceName.from_object(fields.obj(fields.obj(body, "source"), "name")).text if body is not None else None
-    return {"item": item, "source_name": name, "reason": body.get("reason") if body else None, "planted": False}
+    if entry is None or body is None:
+        return {"item": item, "at": None, "device": None, "source_name": None, "reason": None, "path": None}
+    home = stores.folders.quarantine / item
+    return {
+        "item": item,
+        "at": entry.envelope.at.utc,
+        "device": body.get("device"),
+        "source_name": SourceName.from_object(fields.obj(fields.obj(body, "source"), "name")).text,
+        "reason": body.get("reason"),
+        "path": str(home.relative_to(stores.folders.root)) if body.get("kept") is True else None,
+    }
 
 
 def _count(connection: Connection, log: str, kind: str) -> int:

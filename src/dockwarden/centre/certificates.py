@@ -17,6 +17,8 @@ from dockwarden.wire.enrolment import common_name, load_tls_key, new_tls_key
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 825
 STATION_DAYS = 825
+RENEW_DAYS = 60
+"""A certificate that ends sooner than this is made anew."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,6 @@ def new_authority(centre: str, now: datetime.datetime) -> Pair:
 def issue_server(authority: Pair, host: str, now: datetime.datetime) -> Pair:
     """Make the broker's pair for `host` (a name or an address)."""
     key_pem = new_tls_key()
-    try:
-        general: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        general = x509.DNSName(host)
     certificate = _issue(
         authority,
         common_name(host),
@@ -55,9 +53,24 @@ def issue_server(authority: Pair, host: str, now: datetime.datetime) -> Pair:
         use=ExtendedKeyUsageOID.SERVER_AUTH,
         now=now,
         days=SERVER_DAYS,
-        names=x509.SubjectAlternativeName([general]),
+        names=x509.SubjectAlternativeName([_general_name(host)]),
     )
     return Pair(certificate, key_pem)
+
+
+def serves(certificate: bytes, host: str, now: datetime.datetime) -> bool:
+    """Whether the broker's certificate (PEM) is for `host` and lasts for a while yet."""
+    found = x509.load_pem_x509_certificate(certificate)
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    lasts = found.not_valid_after_utc - now > datetime.timedelta(days=RENEW_DAYS)
+    return _general_name(host) in list(names) and lasts
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def issue_client(authority: Pair, place: str, request_pem: bytes, now: datetime.datetime) -> bytes:

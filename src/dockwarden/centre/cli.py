@@ -1,6 +1,8 @@
 """`dockwarden-centre`: the central office's commands."""
 
 import json
+import secrets
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dockwarden.centre import enrol as enrolling
+from dockwarden.centre.handing_over import check_target, copy_package
 from dockwarden.centre.running import PAGE, run_office
-from dockwarden.centre.settings import Settings, read_settings
-from dockwarden.durable.files import OsFiles, write_durably
+from dockwarden.centre.settings import SYSTEM_FILE, Settings, read_settings
+from dockwarden.durable.files import OsFiles, make_folder, write_durably
 from dockwarden.service.command import print_json, run_command
 from dockwarden.service.logs import configure
+from dockwarden.service.setup import check_owner, choose
 from dockwarden.service.socket import call
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -25,19 +29,32 @@ SettingsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CHANGING = (
+    "What stations reach the broker by is changed in this file; then run setup again, restart broker and centre, and "
+    "let each station take a new answer. A centre keeps its folder: for another one name another --settings."
+)
+
 
 @app.command()
 def setup(
-    root: Annotated[Path, typer.Option(help="Where everything is kept.")],
-    settings: Annotated[Path, typer.Option(help="The settings file to write.")],
-    broker_host: Annotated[str, typer.Option(help="The name by which stations reach the broker.")] = "localhost",
-    broker_port: Annotated[int, typer.Option(min=1, max=65535)] = 8883,
+    settings: Annotated[Path, typer.Option(help="The settings file; written where there is none.")] = SYSTEM_FILE,
+    root: Annotated[Path | None, typer.Option(help="Where everything is kept.")] = None,
+    broker_host: Annotated[str | None, typer.Option(help="The name by which stations reach the broker.")] = None,
+    broker_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 8883 unless given.")] = None,
 ) -> None:
     """Set the centre up: settings, keys, certificate authority, and the broker's files."""
     files = OsFiles()
+    given = {
+        "root": str(root.absolute()) if root is not None else None,
+        "broker": {"host": broker_host, "port": broker_port},
+    }
+    chosen = choose(Settings, settings, given, CHANGING)
+    check_owner(chosen.root)
     if not settings.exists():
-        lines = [f"root = {json.dumps(str(root.absolute()))}", "[broker]", f"host = {json.dumps(broker_host)}"]
-        write_durably(files, settings, "\n".join([*lines, f"port = {broker_port}"]).encode() + b"\n", 0o644)
+        lines = [f"root = {json.dumps(given['root'], ensure_ascii=False)}", "[broker]"]
+        lines += [f"host = {json.dumps(chosen.broker.host)}", f"port = {chosen.broker.port}"]
+        make_folder(files, settings.absolute().parent)
+        write_durably(files, settings, "\n".join(lines).encode() + b"\n", 0o644)
     chosen = read_settings(settings)
     config = enrolling.setup(chosen, files, datetime.now(UTC))
     print(f"settings     {settings}")
@@ -70,6 +87,7 @@ def enrol(
     print(f"station      {found['station']}")
     print(f"answer       {answer}")
     print(f"fingerprint  {found['fingerprint']}   (the centre's: compare it at the station)")
+    print(f"at the station: dockwarden-agent setup --answer {answer.name} --fingerprint {found['fingerprint']}")
 
 
 @app.command()
@@ -119,7 +137,7 @@ def records(
     if as_json:
         print_json(found)
         return
-    table = Table("record", "station", "MB", "deadline", "stored")
+    table = Table(Column("record", min_width=26), "station", "MB", "deadline", "stored")
     for record in found:
         size = "" if record["bytes"] is None else f"{record['bytes'] / 1e6:.1f}"
         stored = "yes" if record["stored"] else "no"
@@ -136,10 +154,19 @@ def package(
     as_json: JsonOption = False,
 ) -> None:
     """Write a case package that anyone can verify without this program."""
-    wanted: dict[str, Any] = {"records": record or [], "target": str(target.absolute())}
+    chosen, target = read_settings(settings), target.absolute()
+    check_target(target)
+    # The service sees another /tmp and no home: it writes below its own root, and this command takes it from there.
+    spooled = enrolling.Folders(chosen.root).packages / secrets.token_hex(8)
+    wanted: dict[str, Any] = {"records": record or [], "target": str(spooled)}
     if case:
         wanted["case"] = sys.stdin.readline().strip()
-    found = _call(read_settings(settings), "package", wanted, timeout=24 * 3600)
+    try:
+        found = _call(chosen, "package", wanted, timeout=24 * 3600)
+        copy_package(OsFiles(), spooled, target)
+    finally:
+        shutil.rmtree(spooled, ignore_errors=True)
+    found["package"] = str(target)
     if as_json:
         print_json(found)
         return

@@ -1,7 +1,5 @@
 """Setting the centre up, and taking stations in: keys, the authority, the broker's files."""
 
-import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from dockwarden.centre.store.ocfl import make_store
 from dockwarden.durable.files import Files, make_folder, write_durably
 from dockwarden.evidence.notes import SigningKey
 from dockwarden.service.errors import ServiceError
+from dockwarden.service.setup import user
 from dockwarden.wire import enrolment
 from dockwarden.wire.topics import acl_lines
 
@@ -82,18 +81,27 @@ class Folders:
         return self.root / "derivatives"
 
     @property
+    def packages(self) -> Path:
+        """Packages on their way to who asked for them; emptied at every start."""
+        return self.root / "packages"
+
+    @property
     def socket(self) -> Path:
         """The running centre's local door."""
         return self.root / "centre.sock"
 
     def make(self, files: Files) -> None:
         """Make what is missing; raises DurableError."""
-        for path in (self.keys, self.broker, self.incoming, self.derivatives):
+        for path in (self.keys, self.broker, self.incoming, self.derivatives, self.packages):
             make_folder(files, path)
 
 
 def setup(settings: Settings, files: Files, now: datetime) -> Path:
     """Make keys, authority and the broker's files where they are missing; returns the broker's configuration.
+
+    Run again, it makes what the settings say by now: the configuration, and the broker's certificate where the host
+    is another one or the end is near. All belongs to the user who runs this; started as root, mosquitto becomes that
+    user.
 
     The configuration listens on loopback unless the broker's host is a name that other machines reach it by: then
     it listens everywhere, with client certificates required. Raises DurableError.
@@ -105,7 +113,9 @@ def setup(settings: Settings, files: Files, now: datetime) -> Path:
         write_durably(files, keys / KEY, SigningKey.generate(settings.centre).seed.hex().encode() + b"\n", 0o600)
     _pair_once(files, keys / "ca", lambda: certificates.new_authority(settings.centre, now))
     host = settings.broker.host
-    _pair_once(files, broker / "server", lambda: certificates.issue_server(authority(folders), host, now))
+    server = broker / "server.crt"
+    if not (server.exists() and certificates.serves(server.read_bytes(), host, now)):
+        _write_pair(files, server, certificates.issue_server(authority(folders), host, now))
     _pair_once(files, keys / "tls", lambda: _client_pair(folders, settings.centre, now))
     local = host in ("localhost", "127.0.0.1", "::1")
     config = broker_config(broker.absolute(), settings.broker.port, "127.0.0.1" if local else "")
@@ -118,8 +128,7 @@ def setup(settings: Settings, files: Files, now: datetime) -> Path:
 
 def broker_config(folder: Path, port: int, address: str) -> str:
     """What mosquitto reads to serve this design from `folder`; an empty `address` is every one of this machine."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    return _MOSQUITTO.format(user=user, port=port, address=address, folder=folder).replace(" \n", "\n")
+    return _MOSQUITTO.format(user=user(), port=port, address=address, folder=folder).replace(" \n", "\n")
 
 
 def centre_key(settings: Settings) -> SigningKey:
@@ -144,7 +153,7 @@ def read_request(settings: Settings, request: bytes, fingerprint: str) -> enrolm
     asked = enrolment.open_request(request)
     if asked.station == settings.centre:
         raise ServiceError("name", "a station may not bear the centre's name", asked.station, "Name it otherwise.")
-    if asked.key.fingerprint != "".join(fingerprint.lower().replace(":", "").split()):
+    if not enrolment.is_fingerprint(asked.key, fingerprint):
         what = f"the request comes from another key: {asked.key.fingerprint}"
         do = "Compare the fingerprint that the station's screen shows."
         raise ServiceError("fingerprint", what, asked.station, do)
@@ -174,11 +183,13 @@ def answer_request(settings: Settings, asked: enrolment.Request) -> bytes:
 
 def _pair_once(files: Files, stem: Path, make: Callable[[], Pair]) -> None:
     """Make a pair unless it is there; the certificate comes last and counts."""
-    certificate, key = stem.with_suffix(".crt"), stem.with_suffix(".key")
-    if not certificate.exists():
-        pair = make()
-        write_durably(files, key, pair.key, 0o600)
-        write_durably(files, certificate, pair.certificate, 0o644)
+    if not stem.with_suffix(".crt").exists():
+        _write_pair(files, stem, make())
+
+
+def _write_pair(files: Files, stem: Path, pair: Pair) -> None:
+    write_durably(files, stem.with_suffix(".key"), pair.key, 0o600)
+    write_durably(files, stem.with_suffix(".crt"), pair.certificate, 0o644)
 
 
 def _client_pair(folders: Folders, name: str, now: datetime) -> Pair:

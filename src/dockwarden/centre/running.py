@@ -12,6 +12,7 @@ from dockwarden.centre import enrol, records
 from dockwarden.centre.archive import Archive
 from dockwarden.centre.catalogue import Catalogue
 from dockwarden.centre.enrol import Folders
+from dockwarden.centre.handing_over import check_target
 from dockwarden.centre.office import Office
 from dockwarden.centre.settings import Settings
 from dockwarden.centre.store.ocfl import find_store
@@ -94,7 +95,10 @@ def run_office(settings: Settings, files: Files | None = None) -> None:
     if settings.web is not None:
         zone = timezone(timedelta(minutes=settings.zone_minutes))
         web = serve_http(web_app(View(office), zone=zone), settings.web.host, settings.web.port)
+    left = list(Folders(settings.root).packages.iterdir())
     door = serve(Folders(settings.root).socket, handlers(office, web.url if web is not None else None))
+    for package in left:  # whoever asked for it is gone; not before the door shows that no other centre is at work
+        office.archive.files.rmtree(package)
     office.start()
     notify.ready("running")
     try:
@@ -161,6 +165,7 @@ def _package(office: Office, asked: dict[str, Any]) -> dict[str, Any]:
     target = Path(_text(asked, "target"))
     if not target.is_absolute():
         raise _bad("target", "is not an absolute path")
+    check_target(target)
     found = list(wanted)
     if asked.get("case") is not None:
         found += office.of_case(_text(asked, "case"))

@@ -45,4 +45,4 @@ class Settings(_Table):
 
 def read_settings(given: Path | None) -> Settings:
     """Read the settings of this machine, or of the file `given`. Raises ServiceError naming file, key, reason."""
-    return load(Settings, [] if given is not None else [SYSTEM_FILE], given=given)
+    return load(Settings, [] if given is not None else [SYSTEM_FILE], given=given, side="centre")

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 LEAF = 512 * 1024
 MAX_NOTE = 4 << 20
@@ -1109,18 +1109,26 @@ def show(report: Report) -> None:
         print(f"签名者 signer  {report.signer.name}\n公钥指纹 fingerprint  {report.signer.fingerprint}")
 
 
+def wrong_usage(message: str) -> NoReturn:
+    """Say what is wrong with the command line."""
+    raise ValueError(message)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="dockwarden-verify", description="Check a Dockwarden evidence package.")
     parser.add_argument("path", metavar="PATH", help="folder of a case package, a vault record or a log export")
     parser.add_argument("--trust", metavar="FILE|FINGERPRINT", help="key lines, or the signer's fingerprint")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser.error = wrong_usage  # type: ignore[method-assign]  # its own prints text, even where JSON is asked for
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    where, do = options.trust, "Give a file of key lines or 64 hexadecimal digits."
+    where, do = "the command line", "See --help."
     try:
+        options = parser.parse_args(given)
+        where, do = options.trust, "Give a file of key lines or 64 hexadecimal digits."
         trust = read_trust(options.trust)
         where, do = options.path, "Give the folder of a case package, a vault record or a log export."
         report = check(Path(options.path), trust)
@@ -1128,7 +1136,7 @@ def main(arguments: list[str] | None = None) -> int:
         what = (error.strerror if isinstance(error, OSError) else None) or str(error)
         failure = {"code": "cannot-run", "what": plain(what), "where": plain(where), "do": do}
         told = f"无法核验 cannot run: {failure['where']}: {failure['what']}. {do}"
-        print(json.dumps(failure, ensure_ascii=False) if options.json else told, file=sys.stderr)
+        print(json.dumps(failure, ensure_ascii=False) if "--json" in given else told, file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(report.to_object(), ensure_ascii=False, indent=1))

@@ -17,8 +17,9 @@ from dockwarden.simulators import camera as cameras
 from dockwarden.simulators import recorder as recorders
 from dockwarden.simulators.bus import DirectoryBus, plug
 from dockwarden.simulators.demo import run_demo
+from dockwarden.simulators.demo_folder import fresh_folder
 from dockwarden.simulators.faults import Fault
-from dockwarden.simulators.killing_files import FAIL, KILL, STEPS, files_from_environment
+from dockwarden.simulators.killing_files import files_from_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,15 +40,14 @@ def demo(
     stay: Annotated[bool | None, typer.Option(help="Stay up afterwards; by default on a terminal.")] = None,
 ) -> None:
     """The whole journey: a camera in a bay, its footage proven at station, centre and off-site."""
-    raise typer.Exit(run_demo(into, footage, sys.stdout.isatty() if stay is None else stay))
+    with fresh_folder(into.absolute()):
+        raise typer.Exit(run_demo(into, footage, sys.stdout.isatty() if stay is None else stay))
 
 
 @app.command()
 def station(settings: Annotated[Path, typer.Option(help="The station's settings.")], bus: BusOption) -> None:
     """Run the real station with its bays fed by a simulated bus."""
     files = files_from_environment(os.environ, OsFiles())
-    for name in (KILL, FAIL, STEPS):  # an unknown setting to the station, which reads the same environment
-        os.environ.pop(name, None)
     run_station(read_settings(settings), DirectoryBus(bus), files)
 
 

@@ -1,7 +1,6 @@
 """The whole journey on loopback: a camera in a bay, and its footage proven at three places."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from dockwarden.simulators.world import World, outcomes, program, run, run_json,
 
 OFFICER, NAME = "650113", "张伟"
 CASE, PARTY = "高新市监处罚〔2026〕17号", "高新区某某食品经营部"
-MARK = ".dockwarden-demo"
 LONG_S = 3600.0
 
 
@@ -45,9 +43,8 @@ class Teller:
 
 
 def run_demo(into: Path, footage: Path | None, stay: bool) -> int:
-    """Run the journey below `into`; returns the exit code: 0 only where every record is proven everywhere."""
+    """Run the journey below the fresh folder `into`; returns 0 where every record is proven everywhere, else 1."""
     root = into.absolute()
-    _make_fresh(root)
     report = Report()
     teller = Teller(report)
     cards = _fill_cards(root, footage, report, teller)
@@ -62,16 +59,6 @@ def run_demo(into: Path, footage: Path | None, stay: bool) -> int:
         if stay and ok:
             _stay(world, teller)
     return 0 if ok else 1
-
-
-def _make_fresh(root: Path) -> None:
-    """Make the demo's folder; an old one is removed only where it is a demo's."""
-    if root.exists() and any(root.iterdir()):
-        if not (root / MARK).exists():
-            raise ServiceError("not-a-demo", "the folder holds something else", str(root), "Choose another folder.")
-        shutil.rmtree(root)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
 
 
 def _fill_cards(root: Path, footage: Path | None, report: Report, teller: Teller) -> dict[str, Path]:

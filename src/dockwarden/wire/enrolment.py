@@ -95,6 +95,11 @@ def open_answer(data: bytes, keys: Iterable[notes.VerifierKey]) -> Answer:
     )
 
 
+def is_fingerprint(key: notes.VerifierKey, typed: str) -> bool:
+    """Whether `typed` is the key's fingerprint as a person types it: case, colons and white space do not count."""
+    return key.fingerprint == "".join(typed.lower().replace(":", " ").split())
+
+
 def new_tls_key() -> bytes:
     """Draw a P-256 key (PEM, PKCS#8, not encrypted: the file's mode guards it)."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
