@@ -37,6 +37,7 @@ class Settings(_Table):
 
     `readings`: how often a device is read, 2 (proven) or 1 (copied). `release`: whether a device is cleared on
     proof or kept as it is; the office chooses it at setup. `deadline_hours`: article 15's two days.
+    `unknown_storage`: whether a USB disk that no profile fits is refused, or taken in, read-only like all.
     """
 
     station: PlaceName
@@ -45,6 +46,7 @@ class Settings(_Table):
     release: Literal["keep", "clear-on-proof"]
     readings: Literal[1, 2] = 2
     deadline_hours: Annotated[int, Field(ge=1, le=24 * 31)] = 48
+    unknown_storage: Literal["refuse", "intake"] = "refuse"
     media: bool = True
     offsite: Offsite | None = None
     panel: Panel | None = Panel()

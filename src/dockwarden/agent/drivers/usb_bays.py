@@ -66,23 +66,29 @@ class _Attached:
 
 
 class UsbBays:
-    """Hot-plug events of the ports in `ports` (port to bay). `mounts` is a folder of its own for mount points."""
+    """Hot-plug events of the USB ports that are bays.
+
+    `ports` tells the bay of each port; it is asked at each look, so that a bay can be learned while the station runs.
+    `mounts` is a folder of its own for mount points. `unknown` is what becomes of a disk that no profile fits.
+    """
 
     def __init__(
         self,
-        ports: Mapping[str, str],
+        ports: Callable[[], Mapping[str, str]],
         mounts: Path,
         profiles: tuple[Profile, ...],
         *,
         unknown: Literal["refuse", "intake"],
     ) -> None:
-        self._ports = dict(ports)
+        self._ask_ports = ports
+        self._ports: Mapping[str, str] = {}
         self._mounts = mounts
         self._profiles = profiles
         self._unknown = unknown
         self._occupants: dict[str, _Occupant] = {}
         self._attached: SimpleQueue[_Attached] = SimpleQueue()
         self._numbers = count()
+        self._told = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -113,6 +119,24 @@ class UsbBays:
             if not _wait(monitor, self._wake_read, self._pause()):
                 log("usb").warning("events of udev were lost: looking at everything anew")
                 monitor = _monitor(context)
+
+    def _learn(self, context: pyudev.Context) -> None:
+        """Take over what was learned about ports since the last look."""
+        try:
+            ports = dict(self._ask_ports())
+        except ServiceError as error:
+            if not self._told:
+                log("usb").error("the bays of the ports are not known", code=error.code, where=error.where)
+            self._told = True
+            return
+        self._told = False
+        if ports == self._ports:
+            return
+        self._ports = ports
+        for root_hub in require_authorization(context, ports):
+            log("usb").warning(
+                "devices on this controller are bound before they are looked at", root_hub=root_hub.name
+            )
 
     def _look(self, context: pyudev.Context, put: Callable[[Event], None]) -> None:
         """Bring what is known of each bay in line with what the kernel shows now."""
@@ -230,7 +254,16 @@ class UsbBays:
             os.write(self._wake_write, b"x")
 
 
-def _monitor(context: pyudev.Context) -> pyudev.Monitor:
+def _monitor(context: pyudev.Context) -> pyudev.Monitor | None:
+    """A monitor of udev's events; None where there is none to be had: then the rescan alone finds devices."""
+    try:
+        return _listen(context)
+    except OSError as error:
+        log("usb").warning("udev's events cannot be heard: devices are found by looking alone", error=error.errno)
+        return None
+
+
+def _listen(context: pyudev.Context) -> pyudev.Monitor:
     monitor = pyudev.Monitor.from_netlink(context)
     monitor.filter_by("usb")
     monitor.filter_by("block")
@@ -240,11 +273,13 @@ def _monitor(context: pyudev.Context) -> pyudev.Monitor:
     return monitor
 
 
-def _wait(monitor: pyudev.Monitor, wake: int, seconds: float) -> bool:
+def _wait(monitor: pyudev.Monitor | None, wake: int, seconds: float) -> bool:
     """Sleep until something happens, and forget what it was. False where events were lost."""
-    select.select([monitor, wake], [], [], seconds)
+    select.select([wake] if monitor is None else [monitor, wake], [], [], seconds)
     with suppress(BlockingIOError):
         os.read(wake, 4096)
+    if monitor is None:
+        return True
     try:
         while monitor.poll(timeout=0) is not None:
             pass
