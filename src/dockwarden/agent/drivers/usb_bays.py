@@ -110,11 +110,8 @@ class UsbBays:
             unmount_all(left)
         context = pyudev.Context()
         monitor = _monitor(context)  # before the first look, so that nothing falls between them
-        for root_hub in require_authorization(context, self._ports):
-            log("usb").warning(
-                "devices on this controller are bound before they are looked at", root_hub=root_hub.name
-            )
         while not self._stopping.is_set():
+            self._learn(context)
             self._look(context, put)
             if not _wait(monitor, self._wake_read, self._pause()):
                 log("usb").warning("events of udev were lost: looking at everything anew")
