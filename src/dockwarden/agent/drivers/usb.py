@@ -13,6 +13,13 @@ import pyudev
 from dockwarden.agent.drivers.descriptors import DescriptorError, Descriptors, parse
 
 SECTOR = 512
+_WITHOUT_FILES = {
+    "0x5",  # extended, of three makers
+    "0xf",
+    "0x85",
+    "21686148-6449-6e6f-744e-656564454649",  # BIOS boot
+    "e3c9e316-0b5c-4db8-817d-f92df00215ae",  # Microsoft reserved
+}
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,14 @@ class UsbDevice:
 class BlockNode:
     """A disk or partition: `number` (major, minor), size in bytes, and what udev found on it (None: nothing known).
 
-    `whole` is whether it is a disk with partitions, of which only these can hold files.
+    `container` is whether it holds no files by its nature: a disk with partitions, an extended partition, the gaps
+    that boot loaders and Windows reserve.
     """
 
     node: Path
     number: tuple[int, int]
     size: int
-    whole: bool
+    container: bool
     known: bool
     filesystem: str | None
     uuid: str | None
@@ -135,7 +143,7 @@ def _block_node(device: pyudev.Device) -> BlockNode | None:
         node=Path(device.device_node),
         number=(int(said["MAJOR"]), int(said["MINOR"])),
         size=int(_needed(path, "size")) * SECTOR,
-        whole=partitions,
+        container=partitions or said.get("ID_PART_ENTRY_TYPE") in _WITHOUT_FILES,
         known=device.is_initialized,
         filesystem=said.get("ID_FS_TYPE"),
         uuid=said.get("ID_FS_UUID"),

@@ -104,7 +104,7 @@ def attach(device: UsbDevice, nodes: Iterable[BlockNode], folder: Path, profiles
     mounted: list[Mounted] = []
     left: list[Unlisted] = []
     try:
-        for number, node in enumerate(node for node in nodes if node.size and not node.whole):
+        for number, node in enumerate(node for node in nodes if node.size and not node.container):
             found = _mount(node, folder / str(number))
             if isinstance(found, Unlisted):
                 left.append(found)
