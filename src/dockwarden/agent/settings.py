@@ -49,6 +49,7 @@ class Settings(_Table):
     read at a later docking, `full` or `sample` (then a bay is at most copied). `release`: whether a device is to be
     cleared on proof or kept as it is; the office chooses it at setup, and see `release_in_force`. `deadline_hours`:
     article 15's two days.
+    `unknown_storage`: whether a USB disk that no profile fits is refused, or taken in, read-only like all.
     """
 
     station: PlaceName
@@ -58,6 +59,7 @@ class Settings(_Table):
     readings: Literal[1, 2] = 2
     known: Literal["full", "sample"] = "full"
     deadline_hours: Annotated[int, Field(ge=1, le=24 * 31)] = 48
+    unknown_storage: Literal["refuse", "intake"] = "refuse"
     media: bool = True
     offsite: Offsite | None = None
     panel: Panel | None = Panel()

@@ -70,6 +70,16 @@ class Folders:
         return self.root / "registry.json"
 
     @property
+    def ports(self) -> Path:
+        """Which USB port is which bay."""
+        return self.root / "ports.json"
+
+    @property
+    def mounts(self) -> Path:
+        """Mount points of plugged devices' volumes."""
+        return self.root / "mounts"
+
+    @property
     def socket(self) -> Path:
         """The running agent's local door."""
         return self.root / "agent.sock"

@@ -54,7 +54,7 @@ class MassStorage:
     def __init__(self, root: Path, info: DeviceInfo, volume: str, profile: Profile) -> None:
         self.info = info
         self._where = f"device {info.key}"
-        self._volume = volume
+        self.volume = volume
         self._profile = profile
         self._tree = root
         self._listed: dict[bytes, Identity] = {}
@@ -105,7 +105,7 @@ class MassStorage:
     def _source(self, file: _Found) -> SourceInfo:
         name = decode_name(file.raw)
         return SourceInfo(
-            volume=self._volume,
+            volume=self.volume,
             name=name,
             size=file.status.st_size,
             modified_raw=file.status.st_mtime_ns // 1_000_000_000,
