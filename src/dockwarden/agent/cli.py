@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
+from dockwarden.agent.learning import learn_bay
 from dockwarden.agent.settings import SYSTEM_FILE, Settings, read_settings, release_in_force
 from dockwarden.agent.station import read_only_view, run_station
 from dockwarden.agent.status import quarantined as list_quarantined
@@ -25,6 +26,8 @@ from dockwarden.service.setup import check_owner, choose
 from dockwarden.service.socket import call
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+bays_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(bays_app, name="bays")
 
 SettingsOption = Annotated[
     Path | None, typer.Option("--settings", help="The settings file; else /etc/dockwarden/agent.toml.")
@@ -110,14 +113,32 @@ def status(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     _print_bays(console, found["bays"])
 
 
-@app.command()
-def bays(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+@bays_app.callback(invoke_without_command=True)
+def bays(context: typer.Context, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     """The bays and what is in them."""
+    if context.invoked_subcommand is not None:
+        return
     found = _ask_or_read(read_settings(settings), "status")["bays"]
     if as_json:
         print_json(found)
     else:
         _print_bays(Console(), found)
+
+
+@bays_app.command()
+def learn(
+    bay: Annotated[str, typer.Argument(help="A bay of the settings.")],
+    settings: SettingsOption = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to wait for something to be plugged in.")] = 120.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn which USB port is a bay: plug anything into it when asked."""
+    ports = learn_bay(read_settings(settings), OsFiles(), bay, seconds, lambda text: print(text, file=sys.stderr))
+    if as_json:
+        print_json({"ports": ports})
+    else:
+        for port, its in sorted(ports.items(), key=lambda pair: (pair[1], pair[0])):
+            print(f"bay {its}  {port}")
 
 
 @app.command()
