@@ -123,6 +123,19 @@ def kept_head(connection: Connection, log: str, keeper: str) -> bytes | None:
     return note
 
 
+def witnessed_heads(connection: Connection, log: str, place: str) -> tuple[bytes | None, bytes | None]:
+    """The newest head of `log` that another place has cosigned, and the newest of another place's log that `place`,
+    which keeps `log`, has cosigned; None where there is none."""
+    of_log = select(heads.c.note).where(heads.c.log == log, heads.c.keeper != place)
+    of_other = select(heads.c.note).where(
+        heads.c.keeper == place, ~heads.c.log.startswith(f"{place}.", autoescape=True)
+    )
+    newest = [
+        connection.execute(query.order_by(heads.c.size.desc()).limit(1)).scalar() for query in (of_log, of_other)
+    ]
+    return newest[0], newest[1]
+
+
 def due(
     connection: Connection, log: str, work: Work, now: Instant, since: int | None = None, limit: int = 100
 ) -> list[str]:
