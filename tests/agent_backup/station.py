@@ -57,11 +57,11 @@ class Station:
             **more,
         )
 
-    def drill(self, key: SigningKey = STATION, **more: Any) -> dict[str, Any]:
-        """Run the drill, with the public half of `key` as the only one that is known."""
+    def drill(self, key: SigningKey = STATION, centre: SigningKey | None = None, **more: Any) -> dict[str, Any]:
+        """Run the drill, with the public halves of `key` and of the centre's as the only ones that are known."""
         return run_drill(
             ledger=self.stores.ledger,
-            keys=[key.verifier],
+            keys=[known.verifier for known in (key, centre) if known is not None],
             repository=self.repository,
             scratch=self.stores.folders.scratch,
             by=self.stores.by("drill"),

@@ -25,7 +25,9 @@ def some(size: int, seed: int = 1) -> bytes:
 
 
 def outcomes(station: Station, record: str | None = None) -> list[str]:
-    return [entry.envelope.outcome for entry in station.said("backed-up", record)]
+    """What was said of a record's backup, or of all records'."""
+    said = [entry.envelope for entry in station.said("backed-up", record)]
+    return [envelope.outcome for envelope in said if envelope.record is not None]
 
 
 def restored(station: Station, snapshot: str, target: Path) -> set[str]:
@@ -60,14 +62,15 @@ def test_every_record_gets_a_receipt_that_verifies_and_the_snapshot_holds_just_t
     assert list(station.stores.folders.scratch.iterdir()) == []
 
 
-def test_with_nothing_new_no_snapshot_is_made_and_the_next_holds_only_what_is_new(
+def test_a_night_with_nothing_new_takes_the_log_and_the_next_snapshot_holds_only_what_is_new(
     station: Station, tmp_path: Path
 ) -> None:
     station.add(some(1000), 1)
     first = station.backup()
     again = station.backup()
-    assert (again["snapshot"], again["records"], again["failed"]) == (None, 0, [])
-    assert station.repository.snapshots() == [first["snapshot"]]
+    assert (again["records"], again["failed"]) == (0, [])
+    assert restored(station, again["snapshot"], tmp_path / "night") == {"log/entries.jsonl", "log/head.note"}
+    assert sorted(station.repository.snapshots()) == sorted([first["snapshot"], again["snapshot"]])
     new = station.add(some(1000, 2), 2)
     second = station.backup()
     assert second["records"] == 1
@@ -77,10 +80,11 @@ def test_with_nothing_new_no_snapshot_is_made_and_the_next_holds_only_what_is_ne
     }
 
 
-def test_what_is_not_confirmed_waits_unless_policy_reads_once(station: Station) -> None:
-    station.add(some(1000), 1, confirmed=False)
-    assert station.backup()["snapshot"] is None
-    assert station.backup(needs_confirmed=False)["records"] == 1
+def test_what_was_never_confirmed_is_backed_up_too(station: Station) -> None:
+    """The only copy in the world does not wait for a second reading that may never come."""
+    item = station.add(some(1000), 1, confirmed=False)
+    assert station.backup()["records"] == 1
+    assert outcomes(station, item.record) == ["done"]
 
 
 def test_secret_and_not_yet_known_records_are_in_no_snapshot_and_their_bodies_in_no_log(
@@ -114,7 +118,7 @@ def test_a_repository_that_has_gone_is_not_made_anew_unasked_and_then_everything
     assert raised.value.code == "no-repository"
     assert outcomes(station) == ["done"]
     second = station.backup(new_repository=True)
-    assert (second["records"], station.backup()["snapshot"]) == (1, None)
+    assert (second["records"], station.backup()["records"]) == (1, 0)
     bodies = [entry.body or {} for entry in station.said("backed-up", item.record)]
     generations = [receipts.open_receipt(fields.data(b, "receipt"), [STATION.verifier]).generation for b in bodies]
     assert generations == [first["repository"], second["repository"]]

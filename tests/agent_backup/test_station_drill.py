@@ -22,10 +22,12 @@ def some(size: int, seed: int) -> bytes:
 
 
 def outcomes(station: Station, record: str | None = None) -> list[str]:
-    return [entry.envelope.outcome for entry in station.said("drilled", record)]
+    """What was said of a record's drill, or of all records'."""
+    said = [entry.envelope for entry in station.said("drilled", record)]
+    return [envelope.outcome for envelope in said if envelope.record is not None]
 
 
-def test_what_is_backed_up_is_drilled_once_and_again_when_asked(station: Station) -> None:
+def test_what_is_new_is_drilled_then_what_was_drilled_longest_ago_and_what_is_asked_for(station: Station) -> None:
     items = [station.add(some(100_000, number), number) for number in range(2)]
     first = station.backup()["snapshot"]
     items.append(station.add(some(100_000, 7), 7))
@@ -37,9 +39,14 @@ def test_what_is_backed_up_is_drilled_once_and_again_when_asked(station: Station
     assert (entry.envelope.outcome, entry.envelope.place) == ("done", "off-site")
     assert entry.body == {"repository": summary["repository"], "snapshot": first}
     assert list(station.stores.folders.scratch.iterdir()) == []
-    assert station.drill()["snapshots"] == []
+    assert (summary["again"], summary["left"]) == (0, 0)
     assert station.drill(records=[items[2].record])["snapshots"] == [second]
     assert [len(outcomes(station, item.record)) for item in items] == [1, 1, 2]
+    longest_ago = station.drill(again_bytes=150_000)
+    assert (longest_ago["records"], longest_ago["again"], longest_ago["left"]) == (1, 1, 2)
+    assert [station.drill(again_bytes=1)["records"] for _ in range(2)] == [1, 1]
+    assert [len(outcomes(station, item.record)) for item in items] == [2, 2, 3]
+    assert station.drill()["again"] == 3
 
 
 def test_a_record_backed_up_anew_is_drilled_anew(station: Station, server: OffsiteServer, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from dockwarden.agent.sessions import Desk
 from dockwarden.agent.settings import Settings
 from dockwarden.agent.settling import settle
 from dockwarden.agent.status import StatusView, quarantined, records, status
-from dockwarden.agent.stores import Folders, Stores, alone, open_stores
+from dockwarden.agent.stores import Folders, Stores, alone, named_keys, open_stores
 from dockwarden.agent.sync.session import Sync
 from dockwarden.durable.files import Files, OsFiles, explained
 from dockwarden.durable.generations import own_log
@@ -37,6 +37,7 @@ from dockwarden.durable.queries import Work
 from dockwarden.durable.tables import open_engine
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import By
+from dockwarden.evidence.notes import VerifierKey
 from dockwarden.offsite.restic import Repository
 from dockwarden.rules.deadlines import Policy
 from dockwarden.service import notify
@@ -145,7 +146,6 @@ class Station:
                 scratch=self.stores.folders.scratch,
                 by=self.stores.by("backup"),
                 is_secret=partial(is_secret, self.stores),
-                needs_confirmed=self.settings.readings >= 2,
                 new_repository=new_repository,
             )
 
@@ -154,11 +154,18 @@ class Station:
         with self._offsite:
             return run_drill(
                 ledger=self.stores.ledger,
-                keys=[self.stores.key.verifier],
+                keys=self._drill_keys(),
                 repository=self._repository(),
                 scratch=self.stores.folders.scratch,
                 by=self.stores.by("drill"),
             )
+
+    def _drill_keys(self) -> list[VerifierKey]:
+        """Every key that this station has sealed with, and the centre's, which has cosigned its heads."""
+        keys = [*named_keys(self.stores), self.stores.key.verifier]
+        if setup.is_enrolled(self.stores.folders):
+            keys.append(setup.read_enrolment(self.stores.folders).centre_key)
+        return list(dict.fromkeys(keys))
 
     def _visit(self, desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -> None:
         session = dock(desk, bay, device, progress, stay)

@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import select
+
 from dockwarden.agent.doubts import Doubts
 from dockwarden.agent.known import KnownPolicy, prepare
 from dockwarden.durable.files import Files, explained, make_folder, write_durably
 from dockwarden.durable.generations import own_log
 from dockwarden.durable.instants import now
 from dockwarden.durable.ledger import Ledger
-from dockwarden.durable.tables import open_engine
-from dockwarden.evidence import ids
+from dockwarden.durable.tables import entries, open_engine, reading
+from dockwarden.evidence import fields, ids
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import By, Entry, Instant, Place
-from dockwarden.evidence.notes import SigningKey
+from dockwarden.evidence.notes import SigningKey, VerifierKey
 from dockwarden.service.errors import ServiceError
 
 VERSION = "dockwarden/0.1.0"
@@ -161,6 +163,19 @@ def said(stores: Stores, record: str, kind: str, place: Place | None = None) -> 
     if found is None or found.outcome == "void":
         return None
     return stores.ledger.entries(found.seq, 1)[0]
+
+
+def named_keys(stores: Stores) -> list[VerifierKey]:
+    """Every key that this station's logs have named as theirs, the earliest first."""
+    query = (
+        select(entries.c.envelope, entries.c.body)
+        .where(entries.c.kind == "key-rotated", entries.c.record.is_(None))
+        .where(entries.c.log.startswith(f"{stores.station}.", autoescape=True))
+        .order_by(entries.c.log, entries.c.seq)
+    )
+    with reading(stores.ledger.engine) as connection:
+        bodies = [Entry(row.envelope, row.body).body or {} for row in connection.execute(query)]
+    return [VerifierKey.parse(fields.text(body, "vkey")) for body in bodies if "vkey" in body]
 
 
 def new_id() -> str:

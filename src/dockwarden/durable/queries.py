@@ -111,6 +111,19 @@ def kept_head(connection: Connection, log: str, keeper: str) -> bytes | None:
     return note
 
 
+def witnessed_heads(connection: Connection, log: str, place: str) -> tuple[bytes | None, bytes | None]:
+    """The newest head of `log` that another place has cosigned, and the newest of another place's log that `place`,
+    which keeps `log`, has cosigned; None where there is none."""
+    of_log = select(heads.c.note).where(heads.c.log == log, heads.c.keeper != place)
+    of_other = select(heads.c.note).where(
+        heads.c.keeper == place, ~heads.c.log.startswith(f"{place}.", autoescape=True)
+    )
+    newest = [
+        connection.execute(query.order_by(heads.c.size.desc()).limit(1)).scalar() for query in (of_log, of_other)
+    ]
+    return newest[0], newest[1]
+
+
 _SIZE = Prepared(select(logs.c.size).where(logs.c.log == bindparam("log")))
 _NODE = Prepared(
     select(nodes.c.hash).where(

@@ -12,7 +12,8 @@ _DO: dict[str, str] = {
     "no-settings": "Check the repository file and the password file: both must be there and readable by the service.",
     "no-repository": "Check the address and that the server's disk is mounted. If the repository is gone for good, "
     "let a new one be made: everything is then backed up again.",
-    "wrong-password": "Put the right password into the password file.",
+    "wrong-password": "Put the right password into the password file; where it is right, look whether the repository "
+    "is still there as it was.",
     "locked": "Another restic process works on this repository; wait until it ends, or see where it hangs.",
     "unreachable": "Check the network and the off-site server; the next run tries again.",
     "refused": "Check user, password and path in the repository file, and the server's rights.",
@@ -41,7 +42,11 @@ _BY_WORDS = (
     ),
     (r"\b500 I", "server-failed", "the off-site server could not store or give what was asked"),
     (r"\b40[13] [FU]", "refused", "the off-site server refuses what was asked"),
-    (r"wrong password or no key found", "wrong-password", "the password does not open the repository"),
+    (
+        r"wrong password or no key found",
+        "wrong-password",
+        "the password does not open the repository, or its keys are gone",
+    ),
     (r"already locked", "locked", "the repository is locked"),
     (r"no matching ID|not found in snapshot", "not-found", "the snapshot, or the path in it, is not there"),
     (

@@ -15,12 +15,12 @@ from dockwarden.evidence.digests import Digests
 from dockwarden.evidence.facts import Entry
 from dockwarden.offsite.proof import Expected
 
-_KINDS = ("sealed", "confirmed", "backed-up", "drilled")
+_KINDS = ("sealed", "backed-up", "drilled")
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A sealed record and its latest facts here: whether its device confirmed it, and where its off-site copy is.
+    """A sealed record and its latest facts here: where its off-site copy is, and when that was drilled.
 
     `tried` is whether a backup of it was ever said to be done or to have failed. `backed_up` and `drilled` are
     numbers of entries, None where the latest such fact is not done; `snapshot` and `repository` are where the backup
@@ -28,7 +28,6 @@ class Copy:
     """
 
     expected: Expected
-    confirmed: bool
     tried: bool
     backed_up: int | None
     snapshot: str
@@ -60,11 +59,26 @@ def copies(ledger: Ledger) -> Iterator[Copy]:
                 yield _copy(record, any(row.kind == "backed-up" for row in said), done)
 
 
+def log_snapshot(ledger: Ledger, repository: str) -> str | None:
+    """The newest snapshot of a repository that holds the log's copy; None where none is known."""
+    query = (
+        select(entries.c.envelope, entries.c.body)
+        .where(entries.c.log == ledger.log, entries.c.record.is_(None), entries.c.kind == "backed-up")
+        .where(entries.c.outcome == "done")
+        .order_by(entries.c.seq.desc())
+    )
+    with reading(ledger.engine) as connection:
+        for row in connection.execute(query):
+            entry = Entry(row.envelope, row.body)
+            if _word(entry, "repository") == repository:
+                return _word(entry, "snapshot")
+    return None
+
+
 def _copy(record: str, tried: bool, done: dict[str, Entry]) -> Copy:
     backed_up, drilled = done.get("backed-up"), done.get("drilled")
     return Copy(
         expected=_expected(record, done["sealed"].body or {}),
-        confirmed="confirmed" in done,
         tried=tried,
         backed_up=None if backed_up is None else backed_up.envelope.seq,
         snapshot=_word(backed_up, "snapshot"),

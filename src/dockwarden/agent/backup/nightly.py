@@ -1,9 +1,13 @@
-"""The nightly backup: a snapshot of what is not yet proven off-site, read back to the last byte before it counts."""
+"""The nightly backup: a snapshot of the log and of what is not yet proven off-site, read back to the last byte.
+
+Each run makes one, also where no record is new: the log goes, the repository is seen to be there and to hold the
+snapshots that the ledger relies on, and the night on which that is not so is seen.
+"""
 
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,9 +16,12 @@ from typing import Any
 
 from dockwarden.agent import vault
 from dockwarden.agent.backup.copies import Copy, copies
+from dockwarden.agent.backup.healing import what_to_do
 from dockwarden.durable import instants
 from dockwarden.durable.files import explained
 from dockwarden.durable.ledger import Ledger
+from dockwarden.durable.queries import witnessed_heads
+from dockwarden.durable.tables import reading
 from dockwarden.evidence import fields, receipts
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.checkpoints import Head
@@ -56,35 +63,34 @@ def run_backup(
     scratch: Path,
     by: By,
     is_secret: Callable[[str], bool | None],
-    needs_confirmed: bool = True,
     new_repository: bool = False,
 ) -> dict[str, Any]:
-    """Back up every record that is due, and say `backed-up` of each: done once all its bytes were read again.
+    """Back up the log and every record that is due, and say `backed-up` of each: done once all its bytes were read
+    again; without a record it is about the log's copy.
 
-    Due is what is sealed and confirmed (unless `needs_confirmed` is off), known not to be secret (None is unknown:
-    it waits), and whose latest `backed-up` is missing, void, failed, or about another repository. Where records
-    were backed up before and the repository is gone, a new one is made only with `new_repository`.
+    Due is what is sealed, confirmed or not (the only copy in the world does not wait for a second reading), known not
+    to be secret (None is unknown: it waits), and whose latest `backed-up` is missing, void, failed, about another
+    repository, or about a snapshot that is not there any more. Where records were backed up before and the repository
+    is gone, a new one is made only with `new_repository`.
 
-    Returns `{snapshot, repository, records, bytes, failed}`: `snapshot` is None where nothing was due, `records` and
-    `bytes` count what was proven, `failed` lists `{record, code, what}` (record None: the log's copy). Raises
-    OffsiteError, DurableError; facts said before stand, and the rest stays due. One run at a time.
+    Returns `{snapshot, repository, records, bytes, failed}`: `records` and `bytes` count what was proven, `failed`
+    lists `{record, code, what, do}` (record None: the log's copy). Raises OffsiteError, DurableError; facts said
+    before stand, and the rest stays due. One run at a time.
     """
     known = list(copies(ledger))
     identity = _identity(repository, known, new_repository)
+    failed: list[dict[str, Any]] = []
     withheld = cache(lambda record: is_secret(record) is not False)  # asked for each entry of the log
     run = _Run(ledger, vault_path, key, repository, by, withheld, identity)
+    lost = _lost(run, known, failed)
     due = [
         copy.expected
         for copy in known
-        if (copy.confirmed or not needs_confirmed)
-        and (copy.backed_up is None or copy.repository != identity)
+        if (copy.backed_up is None or copy.repository != identity or copy.record in lost)
         and not run.withheld(copy.record)
     ]
-    failed: list[dict[str, Any]] = []
     whole = [item for item in due if not _refused(run, item, failed)]
     summary: dict[str, Any] = {"snapshot": None, "repository": identity, "records": 0, "bytes": 0, "failed": failed}
-    if not whole:
-        return summary
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     base = Path(tempfile.mkdtemp(prefix=PREFIX, dir=scratch))
     try:
@@ -103,26 +109,55 @@ def _identity(repository: Repository, known: Sequence[Copy], new_repository: boo
     return repository.repository_id()
 
 
+def _lost(run: _Run, known: Iterable[Copy], failed: list[dict[str, Any]]) -> set[str]:
+    """The records whose snapshot is not in the repository any more, though nobody here takes any away."""
+    held = frozenset(run.repository.snapshots())
+    lost = set()
+    for copy in known:
+        if copy.backed_up is None or copy.repository != run.identity or copy.snapshot in held:
+            continue
+        body: Object = {"path": copy.expected.path, "repository": run.identity, "snapshot": copy.snapshot}
+        reason: Object = {
+            "code": "snapshot-gone",
+            "what": "the snapshot that held it is not in the repository any more",
+        }
+        _say_failed(run, copy.record, body, reason, failed)
+        lost.add(copy.record)
+    return lost
+
+
 def _back_up(run: _Run, base: Path, due: Sequence[Expected], summary: dict[str, Any]) -> None:
     (base / _VAULT).symlink_to(run.vault.absolute(), target_is_directory=True)
     written = _write_log(run, base)
+    about: Object = {"head_sha256": written[logcopy.HEAD], "repository": run.identity}
     made = run.repository.backup(base, [*(item.path for item in due), logcopy.FOLDER], run.key.name, TAG)
     summary["snapshot"] = made.snapshot
-    reading = ReadBack(due, written)
-    with closing(read_back(run.repository, made.snapshot, reading)) as verdicts:
+    read = ReadBack(due, written)
+    with closing(read_back(run.repository, made.snapshot, read)) as verdicts:
         for verdict in verdicts:
             _say(run, made, verdict, summary)
-    for path, digest in written.items():
-        if reading.noted.get(path) != digest:
-            what = f"{path} was not read back as it was written"
-            summary["failed"].append({"record": None, "code": "log", "what": what})
+    about = {**about, "snapshot": made.snapshot}
+    bent = [path for path, digest in written.items() if read.noted.get(path) != digest]
+    if bent:
+        reason: Object = {"code": "log", "what": f"{' and '.join(bent)} not read back as written"}
+        _say_failed(run, None, about, reason, summary["failed"])
+    else:
+        run.ledger.append("backed-up", place="off-site", by=run.by, body=about)
 
 
 def _write_log(run: _Run, base: Path) -> dict[str, str]:
     head = run.ledger.head(run.key)
     size = Head.parse(parse(head).text).size
     with explained(base):
-        return logcopy.write_log(base, _entries(run.ledger, size), head, run.withheld)
+        return logcopy.write_log(base, _entries(run.ledger, size), head, run.withheld, _witnessed(run))
+
+
+def _witnessed(run: _Run) -> dict[str, bytes]:
+    """What the centre has cosigned of this log, and the centre's own head, as far as they have come here."""
+    with reading(run.ledger.engine) as connection:
+        ours, centres = witnessed_heads(connection, run.ledger.log, run.key.name)
+    found = {logcopy.COSIGNED: ours, logcopy.CENTRE: centres}
+    return {path: note for path, note in found.items() if note is not None}
 
 
 def _entries(ledger: Ledger, size: int) -> Iterator[Entry]:
@@ -187,8 +222,8 @@ def _receipt(run: _Run, item: Expected) -> bytes:
     return receipts.sign_receipt(receipt, run.key)
 
 
-def _say_failed(run: _Run, record: str, body: Object, reason: Object, failed: list[dict[str, Any]]) -> None:
+def _say_failed(run: _Run, record: str | None, body: Object, reason: Object, failed: list[dict[str, Any]]) -> None:
     run.ledger.append(
         "backed-up", record=record, place="off-site", outcome="failed", by=run.by, body={**body, "reason": reason}
     )
-    failed.append({"record": record, **reason})
+    failed.append({"record": record, **reason, "do": what_to_do(str(reason["code"]))})
