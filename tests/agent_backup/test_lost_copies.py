@@ -9,13 +9,16 @@ import pytest
 from tests.agent_backup.station import Station
 from tests.offsite.samples import STATION, flip, repository
 
+from dockwarden.agent.status import StatusView, status
 from dockwarden.durable.queries import keep_head
 from dockwarden.durable.tables import writing
+from dockwarden.evidence import fields
 from dockwarden.evidence.checkpoints import Head, open_head, sign_head
 from dockwarden.evidence.merkle import EMPTY_ROOT
 from dockwarden.evidence.notes import SigningKey, verify_cosignatures
 from dockwarden.offsite.errors import OffsiteError
 from dockwarden.offsite.logcopy import CENTRE, COSIGNED
+from dockwarden.rules.deadlines import Policy
 from dockwarden.simulators.offsite_server import OffsiteServer
 
 pytestmark = pytest.mark.system
@@ -71,6 +74,7 @@ def test_a_copy_that_is_bent_after_its_first_drill_is_missed_and_a_new_repositor
     flip(largest_pack(served), 500_000)
     assert bent.record in {found["record"] for found in station.drill()["failed"]}
     assert outcomes(station, "backed-up", bent.record) == ["done", "void"]
+    assert fields.obj(status(StatusView(station.stores, Policy(hours=48), list)), "offsite")["failed"] == 1
     station.repository = repository(tmp_path / "new", server.repository(f"{tmp_path.name}-new"))
     assert station.backup(new_repository=True)["failed"] == []
     assert (station.drill()["failed"], outcomes(station, "backed-up", bent.record)[-1]) == ([], "done")
@@ -98,12 +102,19 @@ def test_a_repository_that_is_gone_is_missed_on_a_night_with_nothing_new(station
 
 
 def test_the_log_is_said_to_be_backed_up_and_drilled_without_a_record(station: Station) -> None:
+    view = StatusView(station.stores, Policy(hours=48), list)
+    assert status(view)["offsite"] == {"backed_up_at": None, "drilled_at": None, "failed": 0}
     night = station.backup()
     station.drill()
     (backed_up,), (drilled,) = station.said("backed-up"), station.said("drilled")
     assert backed_up.envelope.record is drilled.envelope.record is None
     assert (backed_up.body or {})["snapshot"] == (drilled.body or {})["snapshot"] == night["snapshot"]
     assert (drilled.envelope.outcome, drilled.envelope.place) == ("done", "off-site")
+    assert status(view)["offsite"] == {
+        "backed_up_at": backed_up.envelope.at.utc,
+        "drilled_at": drilled.envelope.at.utc,
+        "failed": 0,
+    }
 
 
 def keep_witnessed(station: Station, key: SigningKey = CENTRE_KEY) -> None:

@@ -244,7 +244,7 @@ def test_what_is_in_quarantine_is_listed_and_status_says_what_is_not_in_force(pl
         station.stop()
     assert json.loads(done("agent", "quarantine", "--json", settings)) == [item]
     policy = json.loads(done("agent", "status", "--json", settings))["policy"]
-    assert policy == {"readings": 2, "release": "clear-on-proof", "release_in_force": False}
+    assert policy == {"known": "full", "readings": 2, "release": "clear-on-proof", "release_in_force": False}
     assert "clears no device" in " ".join(done("agent", "status", settings).split())
     place.agent.write_text(place.agent.read_text().replace("clear-on-proof", "keep"))
     assert json.loads(done("agent", "status", "--json", settings))["policy"]["release_in_force"] is True

@@ -104,6 +104,13 @@ def status(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     console.print(f"[bold]{found['station']}[/bold]  {found['at']}")
     counts = ("total", "unlabelled", "late", "waiting_upload", "waiting_backup")
     console.print("records: " + "  ".join(f"{name.replace('_', ' ')} {records[name]}" for name in counts))
+    offsite = found["offsite"]
+    console.print(
+        f"off-site: last backup {offsite['backed_up_at'] or 'never'}  last drill {offsite['drilled_at'] or 'never'}"
+    )
+    if offsite["failed"]:
+        what = f"{offsite['failed']} records are not off-site as they should be: run `backup` and read what it says"
+        console.print(f"[yellow]! {what}[/yellow]")
     console.print(f"disk free: {disk['free'] / 1e9:.1f} of {disk['total'] / 1e9:.1f} GB")
     if not found["policy"].get("release_in_force", True):
         console.print(f"[yellow]! {NOT_IN_FORCE}[/yellow]")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, exists, func, select
 from dockwarden.agent.settings import release_in_force
 from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.queries import log_root, log_size
-from dockwarden.durable.tables import latest, reading
+from dockwarden.durable.tables import entries, latest, reading
 from dockwarden.evidence import fields
 from dockwarden.evidence.canonical import Object, Value
 from dockwarden.evidence.facts import Entry
@@ -44,6 +44,7 @@ def status(view: StatusView) -> Object:
         total = _count(connection, ledger.log, "sealed")
         received, backed_up = (_count(connection, ledger.log, kind) for kind in ("received", "backed-up"))
         unlabelled = list(connection.scalars(_unlabelled(ledger.log)))
+        offsite = _offsite(connection, ledger.log)
     bays: list[Value] = [_plain(bay) for bay in view.bays()]
     return {
         "station": stores.station,
@@ -56,6 +57,7 @@ def status(view: StatusView) -> Object:
             "waiting_upload": total - received,
             "waiting_backup": total - backed_up,
         },
+        "offsite": offsite,
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": {"log": ledger.log, "root": root.hex(), "size": size},
         "policy": {
@@ -105,6 +107,30 @@ def _quarantined(stores: Stores, item: str) -> Object:
 def _count(connection: Connection, log: str, kind: str) -> int:
     query = select(func.count()).where(latest.c.log == log, latest.c.kind == kind, latest.c.outcome == "done")
     return int(connection.execute(query).scalar_one())
+
+
+def _offsite(connection: Connection, log: str) -> Object:
+    """When the log's own copy last went off-site and came back in a drill, and how many records are not there as they
+    should be. Each run says so of the log, whatever else it finds."""
+    failed = select(func.count(latest.c.record.distinct())).where(
+        latest.c.log == log, latest.c.kind.in_(("backed-up", "drilled")), latest.c.outcome != "done"
+    )
+    return {
+        "backed_up_at": _last(connection, log, "backed-up"),
+        "drilled_at": _last(connection, log, "drilled"),
+        "failed": int(connection.execute(failed).scalar_one()),
+    }
+
+
+def _last(connection: Connection, log: str, kind: str) -> str | None:
+    query = (
+        select(entries.c.envelope, entries.c.body)
+        .where(entries.c.log == log, entries.c.record.is_(None), entries.c.kind == kind, entries.c.outcome == "done")
+        .order_by(entries.c.seq.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Entry(row.envelope, row.body).envelope.at.utc
 
 
 def _unlabelled(log: str) -> Select[str]:
