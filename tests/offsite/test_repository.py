@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -134,14 +134,27 @@ def test_a_lock_that_a_killed_process_left_is_taken_away(server: OffsiteServer, 
     assert list(locks.iterdir()) == []
 
 
+@contextmanager
+def stopped_with_its_lock(server: OffsiteServer, repo: Repository) -> Iterator[None]:
+    """A restic that is stopped while it holds its lock; one that was through before it could be stopped does not
+    count."""
+    locks = folder_of(server, repo) / "locks"
+    while True:
+        with subprocess.Popen(["restic", "check"], env=repo._environment(), stdout=subprocess.DEVNULL) as check:
+            try:
+                while check.poll() is None and not list(locks.iterdir()):
+                    time.sleep(0.001)
+                check.send_signal(signal.SIGSTOP)
+                if list(locks.iterdir()):
+                    yield
+                    return
+            finally:
+                check.kill()
+
+
 def test_a_lock_of_a_living_process_is_respected(server: OffsiteServer, repo: Repository, tmp_path: Path) -> None:
-    with subprocess.Popen(["restic", "check"], env=repo._environment(), stdout=subprocess.DEVNULL) as check:
-        while not list((folder_of(server, repo) / "locks").iterdir()):
-            time.sleep(0.001)
-        check.send_signal(signal.SIGSTOP)
-        with pytest.raises(OffsiteError) as raised:
-            repo.backup(files(tmp_path / "here", {"a": b"1"}), ["a"], "st-01", "tag")
-        check.kill()
+    with stopped_with_its_lock(server, repo), pytest.raises(OffsiteError) as raised:
+        repo.backup(files(tmp_path / "here", {"a": b"1"}), ["a"], "st-01", "tag")
     assert code(raised) == "locked"
 
 
