@@ -160,6 +160,10 @@ class Machine:
             shutil.copyfile(source, target)
         return SHARE / name
 
+    def shared(self, name: str) -> Path:
+        """Where the host has a file of the shared folder, which may not be there yet."""
+        return self._running.share / name
+
     def get(self, path: Path, target: Path) -> Path:
         """Copy a file of the guest to the host."""
         name = f"got-{next(self._numbers)}"
