@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dockwarden.agent.station import MOUNTS
+from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
 
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
 UNITS = sorted(path for path in FOLDER.iterdir() if path.suffix in {".service", ".timer"})
 PROGRAMS = "/opt/dockwarden/bin"
-SERVICES = [path for path in UNITS if path.suffix == ".service" and PROGRAMS in path.read_text("utf-8")]
+BAYS = FOLDER / "dockwarden-bays.service"
+SERVICES = [
+    path for path in UNITS if path.suffix == ".service" and PROGRAMS in path.read_text("utf-8") and path != BAYS
+]
 
 
 def read(path: Path) -> RawConfigParser:
@@ -72,18 +75,15 @@ def test_the_broker_runs_as_the_user_whose_files_it_reads() -> None:
     assert "dockwarden-broker.service" in centre["Unit"]["After"]
 
 
-def test_what_is_in_a_bay_is_set_read_only_before_it_is_mounted_where_the_station_looks() -> None:
-    text = (FOLDER / "dockwarden-bay@.service").read_text("utf-8")
-    steps = [line.partition("=")[2] for line in text.splitlines() if line.startswith("Exec")]
-    made, guarded, mounted, gone = steps
-    assert guarded == "/usr/sbin/blockdev --setro /dev/dockwarden/%i"
-    assert mounted.startswith("/usr/bin/mount -o ro,nosuid,nodev,noexec /dev/dockwarden/%i ")
-    place = mounted.split()[-1]
-    assert Path(place.replace("%i", "1")).parent == Path("/var/lib/dockwarden") / MOUNTS
-    assert made.endswith(f" {place}") and gone.endswith(f" {place}")
-    rules = (FOLDER / "dockwarden-bays.rules").read_text("utf-8")
-    assert 'SYMLINK+="dockwarden/$env{DOCKWARDEN_BAY}"' in rules
-    assert 'ENV{SYSTEMD_WANTS}+="dockwarden-bay@$env{DOCKWARDEN_BAY}.service"' in rules
+def test_the_bays_are_served_with_the_rights_to_mount_and_in_the_mount_table_of_all() -> None:
+    service = read(BAYS)["Service"]
+    assert service["ExecStart"] == f"{PROGRAMS}/dockwarden-agent bays serve"
+    assert OCCUPANCIES.parent == Path("/run") / service["RuntimeDirectory"]
+    assert set(service["CapabilityBoundingSet"].split()) == {"CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN"}
+    assert service["RestrictAddressFamilies"] == "AF_UNIX AF_NETLINK"
+    own_table = {"ProtectSystem", "PrivateTmp", "ProtectHome", "PrivateMounts", "PrivateDevices", "PrivateNetwork"}
+    assert own_table.isdisjoint(service)
+    assert BAYS.name in read(FOLDER / "dockwarden-agent.service")["Unit"]["After"]
 
 
 @pytest.mark.parametrize("name", ["backup", "drill"])

@@ -2,7 +2,9 @@
 never from the command line."""
 
 import json
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
+from dockwarden.agent.drivers.bay_service import BayService
+from dockwarden.agent.drivers.mounting import Owner
+from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
+from dockwarden.agent.drivers.ports import read_ports
 from dockwarden.agent.learning import learn_bay
 from dockwarden.agent.settings import SYSTEM_FILE, Settings, read_settings, release_in_force
 from dockwarden.agent.station import read_only_view, run_station
@@ -22,6 +28,7 @@ from dockwarden.durable.files import OsFiles, make_folder, write_durably
 from dockwarden.rules.labels import ACTIVITIES
 from dockwarden.service.command import print_json, run_command
 from dockwarden.service.errors import ServiceError
+from dockwarden.service.logs import configure
 from dockwarden.service.setup import check_owner, choose
 from dockwarden.service.socket import call
 
@@ -146,6 +153,18 @@ def learn(
     else:
         for port, its in sorted(ports.items(), key=lambda pair: (pair[1], pair[0])):
             print(f"bay {its}  {port}")
+
+
+@bays_app.command()
+def serve(settings: SettingsOption = None) -> None:
+    """Serve the USB ports that were learned: let devices in and mount them read-only. Needs root."""
+    chosen = read_settings(settings)
+    configure("bays")
+    its = chosen.root.stat()  # whoever has the station's folder is the station
+    service = BayService(partial(read_ports, Folders(chosen.root).ports), OCCUPANCIES, Owner(its.st_uid, its.st_gid))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    service.run()
 
 
 @app.command()

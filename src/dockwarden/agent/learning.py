@@ -17,7 +17,7 @@ LOOK_S = 0.25
 
 
 def learn_bay(
-    settings: Settings, files: Files, bay: str, seconds: float, tell: Callable[[str], None]
+    settings: Settings, files: Files, bay: str, seconds: float, tell: Callable[[str], object]
 ) -> dict[str, str]:
     """Wait until something new is plugged in, and make its connector the one of `bay`.
 

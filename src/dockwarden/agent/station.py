@@ -15,10 +15,9 @@ from dockwarden.agent.derivatives import media_stages
 from dockwarden.agent.docking import dock, undock
 from dockwarden.agent.drivers import profiles as known_profiles
 from dockwarden.agent.drivers.hotplug import HotPlug
-from dockwarden.agent.drivers.mounts import MountedBays
-from dockwarden.agent.drivers.ports import read_ports
+from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
+from dockwarden.agent.drivers.served_bays import ServedBays
 from dockwarden.agent.drivers.source import Device
-from dockwarden.agent.drivers.usb_bays import UsbBays
 from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_record
 from dockwarden.agent.metadata.registry import Binding, Registry, Task
 from dockwarden.agent.panel.app import panel_app
@@ -45,9 +44,6 @@ from dockwarden.service.errors import ServiceError
 from dockwarden.service.logs import configure, log
 from dockwarden.service.pages import serve_http
 from dockwarden.service.socket import serve
-
-MOUNTS = "bays"
-"""The folder below the station's root in which the operating system mounts devices, one a bay."""
 
 
 class Station:
@@ -77,7 +73,7 @@ class Station:
         self.media = Pipeline(self.stores, media)
         self.sync = self._make_sync()
         self._offsite = threading.Lock()
-        self._hotplugs = [hotplug] if hotplug is not None else self._make_hotplugs()
+        self._hotplug = hotplug or ServedBays(OCCUPANCIES, loaded.profiles, unknown=settings.unknown_storage)
 
     def start(self) -> None:
         """Begin: labels and media, then the line to the centre, then page and door, the bays last."""
@@ -89,14 +85,12 @@ class Station:
         app = panel_app(lambda: dict(status(self.view)))
         self._page = serve_http(app, panel.host, panel.port) if panel is not None else None
         self._door = serve(self.stores.folders.socket, self._handlers())
-        for hotplug in self._hotplugs:
-            hotplug.start(self.bays.put)
+        self._hotplug.start(self.bays.put)
 
     def stop(self) -> None:
         """End in order: no new devices, sessions where they are, then everything else. Nothing is lost by it."""
         self._stopping.set()
-        for hotplug in self._hotplugs:
-            hotplug.stop()
+        self._hotplug.stop()
         self.bays.stop()
         self._door.close()
         if self._page is not None:
@@ -176,14 +170,6 @@ class Station:
     def _refuse(self, bay: str, error: ServiceError) -> None:
         body: Object = {"bay": bay, "reason": {"code": error.code, "what": error.what}}
         self.stores.ledger.append("refused", by=self.stores.by("intake"), body=body)
-
-    def _make_hotplugs(self) -> list[HotPlug]:
-        """USB ports that were learned, and what somebody else mounts below `bays/`."""
-        folders = self.stores.folders
-        ports = UsbBays(
-            partial(read_ports, folders.ports), folders.mounts, self.profiles, unknown=self.settings.unknown_storage
-        )
-        return [ports, MountedBays(folders.root / MOUNTS, self.settings.bays, self.profiles)]
 
     def _make_sync(self) -> Sync | None:
         if not setup.is_enrolled(self.stores.folders):

@@ -77,11 +77,6 @@ class Folders:
         return self.root / "ports.json"
 
     @property
-    def mounts(self) -> Path:
-        """Mount points of plugged devices' volumes."""
-        return self.root / "mounts"
-
-    @property
     def socket(self) -> Path:
         """The running agent's local door."""
         return self.root / "agent.sock"

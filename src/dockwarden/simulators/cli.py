@@ -20,6 +20,8 @@ from dockwarden.simulators.demo import run_demo
 from dockwarden.simulators.demo_folder import fresh_folder
 from dockwarden.simulators.faults import Fault
 from dockwarden.simulators.killing_files import files_from_environment
+from dockwarden.simulators.vm.machine import machine
+from dockwarden.simulators.vm.prompt import Prompt
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -79,6 +81,27 @@ def recorder(
     if not card.exists():
         recorders.build(card, datetime.now(UTC), cache, seed)
     plug(bus, bay, card, model="VR-10", serial=f"VR{seed:04}", faults=_faults(fault))
+
+
+@app.command()
+def vm(
+    do: Annotated[list[str] | None, typer.Option("--do", help="A line for the prompt; then no prompt.")] = None,
+) -> None:
+    """Boot Debian's kernel with hot-pluggable USB and give a prompt; needs QEMU, no rights (docs/testing/vm.md)."""
+    with machine() as booted:
+        prompt = Prompt(booted, print)
+        print(f"up after {booted.boot_s:.1f} s; `help` says what can be done")
+        for line in do if do is not None else iter(_typed, None):
+            if not prompt.take(line):
+                break
+
+
+def _typed() -> str | None:
+    """A line from the keyboard; None at its end."""
+    try:
+        return input("vm> ")
+    except EOFError:
+        return None
 
 
 def _faults(given: list[str] | None) -> list[Fault]:

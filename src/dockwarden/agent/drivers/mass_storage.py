@@ -7,7 +7,8 @@ root, each step refusing symbolic links, and only regular files of the same file
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,20 +130,24 @@ class MassStorage:
         folders, count = [b""], 0
         while folders:
             folder = folders.pop()
-            for raw, status in self._entries(folder, unlisted):
-                reason = _reason_to_leave(raw, status, volume, limits)
-                if reason is None and stat.S_ISDIR(status.st_mode):
-                    folders.append(raw)
-                elif reason is None and count < limits.files:
-                    count += 1
-                    yield _Found(raw, status)
-                elif reason is None:
-                    unlisted.append(Unlisted(decode_name(raw), f"more than {limits.files} files: no more are listed"))
-                    return
-                else:
-                    unlisted.append(Unlisted(decode_name(raw[: limits.name_bytes]), reason))
+            with closing(self._entries(folder, unlisted)) as entries:
+                for raw, status in entries:
+                    reason = _reason_to_leave(raw, status, volume, limits)
+                    if reason is None and stat.S_ISDIR(status.st_mode):
+                        folders.append(raw)
+                    elif reason is None and count < limits.files:
+                        count += 1
+                        yield _Found(raw, status)
+                    elif reason is None:
+                        what = f"more than {limits.files} files: no more are listed"
+                        unlisted.append(Unlisted(decode_name(raw), what))
+                        return
+                    else:
+                        unlisted.append(Unlisted(decode_name(raw[: limits.name_bytes]), reason))
 
-    def _entries(self, folder: bytes, unlisted: list[Unlisted]) -> Iterator[tuple[bytes, os.stat_result]]:
+    def _entries(
+        self, folder: bytes, unlisted: list[Unlisted]
+    ) -> Generator[tuple[bytes, os.stat_result], None, None]:
         """The entries of a folder, never through a link; an entry that cannot be looked at is unlisted."""
         try:
             with os.scandir(_below(os.fsencode(self._tree), folder)) as entries:

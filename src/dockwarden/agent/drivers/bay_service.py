@@ -1,7 +1,8 @@
-"""Bays on USB ports: what is plugged in is looked at, let in or refused, mounted read-only and handed over.
+"""The bay service: what is plugged into a bay's USB port is looked at, let in or refused, and mounted read-only.
 
-Events of udev only wake the thread; what counts is what the kernel shows when it looks. So nothing is missed that was
-plugged in before the start, during a restart, or while the monitor's buffer overflowed.
+It is a process of its own, since it alone needs the rights for it; the station reads what it tells (`occupancy`).
+Events of udev only wake it; what counts is what the kernel shows when it looks. So nothing is missed that was plugged
+in before the start, during a restart, or while the monitor's buffer overflowed.
 """
 
 import os
@@ -20,8 +21,8 @@ import pyudev
 
 from dockwarden.agent.drivers.admission import RefusedDevice, objection
 from dockwarden.agent.drivers.descriptors import DescriptorError
-from dockwarden.agent.drivers.hotplug import Event, Plugged, Refused, Unplugged
-from dockwarden.agent.drivers.profiles import Profile
+from dockwarden.agent.drivers.mounting import Owner, mount_volumes, unmount_below
+from dockwarden.agent.drivers.occupancy import Left, Occupancy, Refusal, Volume, encode
 from dockwarden.agent.drivers.usb import (
     BlockNode,
     UsbDevice,
@@ -30,7 +31,7 @@ from dockwarden.agent.drivers.usb import (
     set_authorized,
     usb_devices,
 )
-from dockwarden.agent.drivers.volumes import Volumes, attach, unmount_all
+from dockwarden.durable.files import OsFiles, write_durably
 from dockwarden.service.errors import ServiceError
 from dockwarden.service.logs import log
 
@@ -41,7 +42,7 @@ SETTLE_S = 1.0
 NO_DISK_S = 30.0
 BUFFER = 8 << 20
 
-Phase: TypeAlias = Literal["waiting", "mounting", "shown", "refused"]
+Phase: TypeAlias = Literal["waiting", "mounting", "mounted", "refused"]
 
 
 @dataclass
@@ -50,72 +51,70 @@ class _Occupant:
 
     device: UsbDevice
     since: float
+    changed: float
     phase: Phase = "waiting"
     nodes: tuple[BlockNode, ...] = ()
-    changed: float = 0.0
-    key: str = ""
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
-class _Attached:
+class _Done:
     """What came of mounting, told by the thread that did it."""
 
     bay: str
     occupant: _Occupant
-    result: Volumes | ServiceError
+    folder: Path
+    volumes: tuple[Volume, ...]
+    left: tuple[Left, ...]
 
 
-class UsbBays:
-    """Hot-plug events of the USB ports that are bays.
+class BayService:
+    """Serves the ports that `ports` names (port to bay; asked at each look, so that a bay can be learned meanwhile).
 
-    `ports` tells the bay of each port; it is asked at each look, so that a bay can be learned while the station runs.
-    `mounts` is a folder of its own for mount points. `unknown` is what becomes of a disk that no profile fits.
+    `folder` gets a file for each occupied bay and the mount points; `owner` may read what is mounted.
     """
 
-    def __init__(
-        self,
-        ports: Callable[[], Mapping[str, str]],
-        mounts: Path,
-        profiles: tuple[Profile, ...],
-        *,
-        unknown: Literal["refuse", "intake"],
-    ) -> None:
+    def __init__(self, ports: Callable[[], Mapping[str, str]], folder: Path, owner: Owner) -> None:
         self._ask_ports = ports
         self._ports: Mapping[str, str] = {}
-        self._mounts = mounts
-        self._profiles = profiles
-        self._unknown = unknown
-        self._occupants: dict[str, _Occupant] = {}
-        self._attached: SimpleQueue[_Attached] = SimpleQueue()
-        self._numbers = count()
         self._told = False
+        self._folder = folder
+        self._owner = owner
+        self._files = OsFiles()
+        self._occupants: dict[str, _Occupant] = {}
+        self._done: SimpleQueue[_Done] = SimpleQueue()
+        self._stays = count(1)
+        self._run_id = os.urandom(4).hex()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def start(self, put: Callable[[Event], None]) -> None:
-        """See HotPlug."""
-        self._thread = threading.Thread(target=self._run, args=(put,), name="usb", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """See HotPlug."""
-        self._stopping.set()
-        self._wake()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self, put: Callable[[Event], None]) -> None:
-        for left in self._mounts.glob("*/*"):
-            unmount_all(left)
+    def run(self) -> None:
+        """Serve until `stop`; then nothing is mounted any more. Raises DurableError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self._clear()
         context = pyudev.Context()
         monitor = _monitor(context)  # before the first look, so that nothing falls between them
-        while not self._stopping.is_set():
-            self._learn(context)
-            self._look(context, put)
-            if not _wait(monitor, self._wake_read, self._pause()):
-                log("usb").warning("events of udev were lost: looking at everything anew")
-                monitor = _monitor(context)
+        try:
+            while not self._stopping.is_set():
+                self._learn(context)
+                self._look(context)
+                if not _wait(monitor, self._wake_read, self._pause()):
+                    log("bays").warning("events of udev were lost: looking at everything anew")
+                    monitor = _monitor(context)
+        finally:
+            self._clear()
+
+    def stop(self) -> None:
+        """End `run`; may be called from a signal handler."""
+        self._stopping.set()
+        self._wake()
+
+    def _clear(self) -> None:
+        """Show no device and mount none: also what a killed run has left."""
+        for path in self._folder.glob("*.json"):
+            path.unlink(missing_ok=True)
+        for folder in self._folder.glob("*/*"):
+            unmount_below(folder)
 
     def _learn(self, context: pyudev.Context) -> None:
         """Take over what was learned about ports since the last look."""
@@ -123,20 +122,18 @@ class UsbBays:
             ports = dict(self._ask_ports())
         except ServiceError as error:
             if not self._told:
-                log("usb").error("the bays of the ports are not known", code=error.code, where=error.where)
+                log("bays").error("the bays of the ports are not known", code=error.code, where=error.where)
             self._told = True
             return
         self._told = False
         if ports == self._ports:
             return
         self._ports = ports
-        for root_hub in require_authorization(context, ports):
-            log("usb").warning(
-                "devices on this controller are bound before they are looked at", root_hub=root_hub.name
-            )
+        for hub in require_authorization(context, ports):
+            log("bays").warning("devices on this controller are bound before they are looked at", root_hub=hub.name)
 
-    def _look(self, context: pyudev.Context, put: Callable[[Event], None]) -> None:
-        """Bring what is known of each bay in line with what the kernel shows now."""
+    def _look(self, context: pyudev.Context) -> None:
+        """Bring what is told of each bay in line with what the kernel shows now."""
         devices = {device.port: device for device in usb_devices(context)}
         self._let_hubs_in(devices)
         now: dict[str, UsbDevice] = {}
@@ -144,17 +141,16 @@ class UsbBays:
             if port in devices:
                 now.setdefault(bay, devices[port])
         for bay, occupant in list(self._occupants.items()):
-            device = now.get(bay)
-            if device is None or device.number != occupant.device.number:
+            if bay not in now or now[bay].number != occupant.device.number:
                 del self._occupants[bay]
-                put(Unplugged(bay, occupant.key))
+                self._leave(bay, occupant)
         for bay, device in now.items():
             if bay not in self._occupants:
-                self._occupants[bay] = self._enter(bay, device, put)
-        self._hand_over(put)
-        for bay, occupant in list(self._occupants.items()):
-            if occupant.phase in ("waiting", "shown"):
-                self._follow(bay, occupant, tuple(block_nodes(context, occupant.device)), put)
+                self._occupants[bay] = self._enter(bay, device)
+        self._tell_mounted()
+        for bay, occupant in self._occupants.items():
+            if occupant.phase in ("waiting", "mounted"):
+                self._follow(bay, occupant, tuple(block_nodes(context, occupant.device)))
 
     def _let_hubs_in(self, devices: Mapping[str, UsbDevice]) -> None:
         """The dock's own hubs: a hub on the way to a bay."""
@@ -165,8 +161,9 @@ class UsbBays:
                 with suppress(OSError):  # it has left: the next look tells
                     set_authorized(device, True)
 
-    def _enter(self, bay: str, device: UsbDevice, put: Callable[[Event], None]) -> _Occupant:
-        occupant = _Occupant(device, time.monotonic(), changed=time.monotonic())
+    def _enter(self, bay: str, device: UsbDevice) -> _Occupant:
+        now = time.monotonic()
+        occupant = _Occupant(device, now, now)
         reason = objection(device)
         try:
             set_authorized(device, reason is None)
@@ -175,18 +172,16 @@ class UsbBays:
                 what = f"the device could not be let in: {error.strerror}"
                 reason = RefusedDevice("not-authorized", what, f"port {device.port}", "Plug it in again.")
         if reason is not None:
-            self._refuse(bay, occupant, reason, put)
+            self._refuse(bay, occupant, reason)
         return occupant
 
-    def _follow(
-        self, bay: str, occupant: _Occupant, nodes: tuple[BlockNode, ...], put: Callable[[Event], None]
-    ) -> None:
+    def _follow(self, bay: str, occupant: _Occupant, nodes: tuple[BlockNode, ...]) -> None:
         """Wait until a device's disks stay the same, then mount them; begin anew where they change later."""
         now = time.monotonic()
         if nodes != occupant.nodes:
             occupant.nodes, occupant.changed = nodes, now
-            if occupant.phase == "shown":
-                put(Unplugged(bay, occupant.key))
+            if occupant.phase == "mounted":
+                self._leave(bay, occupant)
                 occupant.phase, occupant.since = "waiting", now
         if occupant.phase != "waiting":
             return
@@ -196,50 +191,44 @@ class UsbBays:
                 threading.Thread(target=self._mount, args=(bay, occupant), name=f"mount {bay}", daemon=True).start()
         elif now - occupant.since >= NO_DISK_S:
             what, where = "the device shows no disk, or no card is in it", f"port {occupant.device.port}"
-            self._refuse(bay, occupant, RefusedDevice("no-disk", what, where, "Look whether it holds a card."), put)
+            self._refuse(bay, occupant, RefusedDevice("no-disk", what, where, "Look whether it holds a card."))
 
     def _mount(self, bay: str, occupant: _Occupant) -> None:
         """In a thread of its own: a torn file system can take its time, and the other bays go on."""
-        folder = self._mounts / bay / str(next(self._numbers))
-        result: Volumes | ServiceError
+        folder = self._folder / bay / f"{self._run_id}-{next(self._stays)}"
         try:
-            result = attach(occupant.device, occupant.nodes, folder, self._profiles)
-        except ServiceError as error:
-            result = error
+            volumes, left = mount_volumes(occupant.nodes, folder, self._owner)
         except Exception as error:
-            log("usb").exception("mounting failed", bay=bay)
-            what = f"the station failed to mount the device: {type(error).__name__}"
-            result = RefusedDevice("internal", what, f"port {occupant.device.port}", "Plug it in again.")
-        self._attached.put(_Attached(bay, occupant, result))
+            log("bays").exception("mounting failed", bay=bay)
+            volumes, left = [], [Left("all", f"the service failed to mount the device: {type(error).__name__}")]
+        self._done.put(_Done(bay, occupant, folder, tuple(volumes), tuple(left)))
         self._wake()
 
-    def _hand_over(self, put: Callable[[Event], None]) -> None:
-        """What was mounted meanwhile is shown, unless its device has left."""
+    def _tell_mounted(self) -> None:
+        """What was mounted meanwhile is told, unless its device has left."""
         with suppress(Empty):
             while True:
-                done = self._attached.get_nowait()
+                done = self._done.get_nowait()
                 if self._occupants.get(done.bay) is not done.occupant:
-                    if isinstance(done.result, Volumes):
-                        done.result.close()
-                elif isinstance(done.result, ServiceError):
-                    self._refuse(done.bay, done.occupant, done.result, put)
-                else:
-                    self._show(done.bay, done.occupant, done.result, put)
+                    unmount_below(done.folder)
+                    continue
+                done.occupant.phase, done.occupant.folder = "mounted", done.folder
+                self._tell(done.bay, _described(done.occupant, done.folder.name, done.volumes, done.left))
 
-    def _show(self, bay: str, occupant: _Occupant, device: Volumes, put: Callable[[Event], None]) -> None:
-        fallback = not next(each for each in self._profiles if each.name == device.info.profile).match
-        if fallback and self._unknown == "refuse":
-            device.close()
-            what, do = "no profile fits this device", "See `bays suggest` for a profile to start from."
-            error = RefusedDevice("unknown-device", what, f"port {occupant.device.port}", do)
-            self._refuse(bay, occupant, error, put)
-            return
-        occupant.phase, occupant.key = "shown", device.info.key
-        put(Plugged(bay, device))
-
-    def _refuse(self, bay: str, occupant: _Occupant, error: ServiceError, put: Callable[[Event], None]) -> None:
+    def _refuse(self, bay: str, occupant: _Occupant, error: ServiceError) -> None:
         occupant.phase = "refused"
-        put(Refused(bay, error))
+        stay = f"{self._run_id}-{next(self._stays)}"
+        refusal = Refusal(error.code, error.what, error.where, error.do)
+        self._tell(bay, _described(occupant, stay, refusal=refusal))
+
+    def _tell(self, bay: str, occupancy: Occupancy) -> None:
+        write_durably(self._files, self._folder / f"{bay}.json", encode(occupancy), 0o644)
+
+    def _leave(self, bay: str, occupant: _Occupant) -> None:
+        (self._folder / f"{bay}.json").unlink(missing_ok=True)
+        if occupant.folder is not None:
+            unmount_below(occupant.folder)
+            occupant.folder = None
 
     def _pause(self) -> float:
         """Seconds until the next look, where no event comes before."""
@@ -251,12 +240,24 @@ class UsbBays:
             os.write(self._wake_write, b"x")
 
 
+def _described(
+    occupant: _Occupant,
+    stay: str,
+    volumes: tuple[Volume, ...] = (),
+    left: tuple[Left, ...] = (),
+    refusal: Refusal | None = None,
+) -> Occupancy:
+    device, said = occupant.device, occupant.device.descriptors
+    usb = None if isinstance(said, DescriptorError) else f"{said.vendor_id:04x}:{said.product_id:04x}"
+    return Occupancy(stay, usb, device.vendor, device.product, device.serial, volumes, left, refusal)
+
+
 def _monitor(context: pyudev.Context) -> pyudev.Monitor | None:
     """A monitor of udev's events; None where there is none to be had: then the rescan alone finds devices."""
     try:
         return _listen(context)
     except OSError as error:
-        log("usb").warning("udev's events cannot be heard: devices are found by looking alone", error=error.errno)
+        log("bays").warning("udev's events cannot be heard: devices are found by looking alone", error=error.errno)
         return None
 
 

@@ -1,0 +1,162 @@
+"""A whole station on a real kernel: what is plugged into a learned port is looked at, then taken or refused."""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.vm.vm_samples import HERE, camera_card, python
+
+from dockwarden.simulators.vm.devices import Keyboard, SimulatedDisk, StorageDevice
+from dockwarden.simulators.vm.faults import Fault
+from dockwarden.simulators.vm.images import MIB, Volume, make_volume
+from dockwarden.simulators.vm.machine import SHARE, Machine
+
+pytestmark = pytest.mark.vm
+
+PORTS = {
+    "pci-0000:00:10.0-usbv2-0:3": "1",
+    "pci-0000:00:10.0-usbv3-0:3": "1",
+    "pci-0000:00:10.0-usbv2-0:4": "2",
+    "pci-0000:00:10.0-usbv3-0:4": "2",
+    "platform-vhci_hcd.0-usbv2-0:1": "3",
+}
+WAIT_S = 90.0
+
+
+class Docked:
+    """The station in the guest, as its report tells."""
+
+    def __init__(self, vm: Machine, report: Path) -> None:
+        self.vm = vm
+        self.report = report
+
+    def newest(self) -> dict[str, Any]:
+        lines = self.report.read_text("utf-8").splitlines() if self.report.exists() else []
+        found: dict[str, Any] = json.loads(lines[-1]) if lines else {"bays": [], "records": []}
+        return found
+
+    def bay(self, name: str) -> dict[str, Any]:
+        return next((bay for bay in self.newest()["bays"] if bay["bay"] == name), {"state": "", "findings": []})
+
+    def until(self, name: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The bay once it is as wanted."""
+        ends = time.monotonic() + WAIT_S
+        while not fits(bay := self.bay(name)):
+            assert time.monotonic() < ends, (bay, self.vm.log()[-2000:])
+            time.sleep(0.1)
+        return bay
+
+    def until_state(self, name: str, *states: str) -> dict[str, Any]:
+        return self.until(name, lambda bay: bay["state"] in states)
+
+
+@pytest.fixture(scope="module")
+def docked(booted_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docked]:
+    vm, folder = booted_machine, tmp_path_factory.mktemp("station")
+    # A vault on a real disk: what lies in memory is never called safe.
+    vm.check(["sh", "-c", "truncate -s 300M /tmp/disk && mkfs.ext4 -q /tmp/disk && mkdir -p /srv/vault"])
+    vm.check(["modprobe", "loop"])
+    vm.check(["mount", "-o", "loop", "/tmp/disk", "/srv/vault"])
+    settings = 'station = "st-01"\nroot = "/srv/vault/st"\nbays = ["1", "2", "3"]\nrelease = "keep"\nmedia = false\n'
+    (folder / "agent.toml").write_text(f"{settings}[panel]\nport = 0\n", "utf-8")
+    (folder / "ports.json").write_text(json.dumps({"ports": PORTS}), "utf-8")
+    vm.put(folder, "station")
+    vm.check(["mkdir", "-p", "/srv/vault/st"])
+    vm.check(["cp", SHARE / "station" / "ports.json", "/srv/vault/st/"])
+    words = [
+        sys.executable,
+        HERE / "guest_station.py",
+        *(SHARE / "station" / name for name in ("agent.toml", "report", "stop")),
+    ]
+    ended: list[Any] = []
+    running = threading.Thread(target=lambda: ended.append(vm.run(words, timeout_s=280)))
+    running.start()
+    station = Docked(vm, vm.shared("station/report"))
+    try:
+        station.until_state("1", "empty")
+        yield station
+    finally:
+        vm.shared("station/stop").touch()
+        running.join()
+        assert ended[0].code == 0, ended[0].err
+        vm.check(["umount", "/srv/vault"])
+
+
+def digests(files: dict[str, bytes]) -> set[str]:
+    return {hashlib.sha256(data).hexdigest() for data in files.values()}
+
+
+def test_a_camera_in_a_learned_port_is_taken_and_its_card_is_not_written(
+    docked: Docked, vm: Machine, tmp_path: Path
+) -> None:
+    card, files = camera_card(tmp_path)
+    before = card.read_bytes()
+    with vm.with_plugged(StorageDevice(card, "3", "CAM000777")):
+        bay = docked.until_state("1", "safe", "copied", "incomplete", "refused")
+        assert (bay["state"], bay["findings"], bay["files_total"]) == ("safe", [], len(files)), bay
+    docked.until_state("1", "empty")
+    assert set(docked.newest()["records"]) >= digests(files)
+    assert card.read_bytes() == before
+
+
+def test_two_cameras_at_once_with_one_serial_number_are_both_taken(
+    docked: Docked, vm: Machine, tmp_path: Path
+) -> None:
+    (one, ones), (two, twos) = camera_card(tmp_path, "one.img", 11), camera_card(tmp_path, "two.img", 12)
+    with vm.with_plugged(StorageDevice(one, "3", "SAME")), vm.with_plugged(StorageDevice(two, "4", "SAME")):
+        assert docked.until_state("1", "safe", "incomplete")["state"] == "safe"
+        assert docked.until_state("2", "safe", "incomplete")["state"] == "safe"
+    docked.until_state("2", "empty")
+    assert set(docked.newest()["records"]) >= digests(ones) | digests(twos)
+
+
+def test_a_keyboard_in_a_bay_is_refused_and_bound_to_nothing(docked: Docked, vm: Machine) -> None:
+    with vm.with_plugged(Keyboard("3")):
+        bay = docked.until_state("1", "refused")
+        assert [finding["code"] for finding in bay["findings"]] == ["not-only-storage"]
+        bound = vm.check(["sh", "-c", "ls /sys/bus/usb/drivers/usbhid 2>/dev/null || true"])
+        assert ":1.0" not in bound
+    docked.until_state("1", "empty")
+
+
+def test_a_disk_that_no_profile_fits_is_refused_by_policy(docked: Docked, vm: Machine, tmp_path: Path) -> None:
+    image = make_volume(tmp_path / "unknown.img", Volume("fat16", 16, files={"letters/a.txt": b"a"}))
+    with vm.with_plugged(StorageDevice(image, "4")):
+        assert [each["code"] for each in docked.until_state("2", "refused")["findings"]] == ["unknown-device"]
+    docked.until_state("2", "empty")
+
+
+def test_a_camera_that_is_pulled_out_in_the_middle_goes_on_at_the_next_plug(
+    docked: Docked, vm: Machine, tmp_path: Path
+) -> None:
+    card, files = camera_card(tmp_path, seed=21)
+    with vm.with_plugged(SimulatedDisk(card, "1", "PULLED", faults=(Fault("unplug", at=2 * MIB),))):
+        pulled = docked.until("3", lambda bay: any(each["code"] == "pulled-out" for each in bay["findings"]))
+        assert pulled["state"] != "safe"
+    with vm.with_plugged(SimulatedDisk(card, "1", "PULLED")):
+        assert docked.until_state("3", "safe", "incomplete", "refused")["state"] == "safe"
+    docked.until_state("3", "empty")
+    records = docked.newest()["records"]
+    assert set(records) >= digests(files)
+    assert [records.count(digest) for digest in digests(files)].count(1) == 2  # the log is the same on every card
+
+
+def test_a_bay_is_learned_by_what_is_plugged_in(vm: Machine, tmp_path: Path) -> None:
+    card, _ = camera_card(tmp_path, seed=31)
+    heard = vm.shared("learning")
+    learning: list[Any] = []
+    words = ("guest_learning.py", SHARE / "learning")
+    asking = threading.Thread(target=lambda: learning.append(python(vm, *words)))
+    asking.start()
+    while not heard.exists():
+        time.sleep(0.1)
+    with vm.with_plugged(StorageDevice(card, "5")):
+        asking.join()
+    assert learning[0].code == 0, learning[0].err
+    assert set(json.loads(learning[0].out)) == {"pci-0000:00:10.0-usbv2-0:5", "pci-0000:00:10.0-usbv3-0:5"}
