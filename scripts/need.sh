@@ -27,6 +27,17 @@ has_chinese_font() {
   find /usr/share/fonts /usr/local/share/fonts -iname '*CJK*' 2>/dev/null | grep -q .
 }
 
+has_kernel() { # one whose modules are there too
+  for image in /boot/vmlinuz-*-amd64; do
+    [ -e "$image" ] && [ -d "/lib/modules/${image#/boot/vmlinuz-}" ] && return
+  done
+  return 1
+}
+
+has_udev() {
+  [ -x /lib/systemd/systemd-udevd ]
+}
+
 stamp() { # of the files that decide what is in .venv, and of the place that its scripts name
   { pwd && cat "$@"; } | sha256sum
 }
@@ -77,6 +88,15 @@ look() {
     need chromium has chromium
     need e2fsprogs has mkfs.ext4
     need libatomic1 has_library libatomic.so.1 # playwright's driver
+    # The machine with a kernel of its own (tests/vm), and disks for it.
+    need qemu-system-x86 has qemu-system-x86_64
+    need linux-image-amd64 has_kernel
+    need busybox-static has busybox
+    need kmod has modprobe
+    need udev has_udev
+    need dosfstools has mkfs.fat
+    need exfatprogs has mkfs.exfat
+    need mtools has mcopy mmd
     need mount has mount umount losetup
     ;;
   esac
