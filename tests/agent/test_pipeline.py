@@ -1,6 +1,8 @@
 """The pipeline: nobody waits behind those that rest, a fault is said once, and a person's word is the last one."""
 
 import itertools
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ from dockwarden.agent import vault
 from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_of, label_record
 from dockwarden.agent.metadata.registry import Binding, Registry
 from dockwarden.agent.pipeline import PAGE, Pipeline, Said, Stage
-from dockwarden.agent.status import StatusView, records
+from dockwarden.agent.status import StatusView, records, status
 from dockwarden.agent.stores import new_id
 from dockwarden.durable.files import DurableError, OsFiles
+from dockwarden.durable.instants import now
 from dockwarden.durable.queries import Work
+from dockwarden.evidence import fields
 from dockwarden.evidence.facts import By
-from dockwarden.rules.deadlines import Policy
+from dockwarden.rules.deadlines import Policy, format_utc
 
 PERSON = By("650113", "person", "cli")
 
@@ -86,6 +90,22 @@ def test_a_fault_of_the_label_stage_is_not_the_latest_word_about_a_record(
     assert label.party == "某公司"
     assert is_secret(room.stores, record) is False
     assert len(records(StatusView(room.stores, Policy(), list))) == 1
+
+
+def test_what_is_not_labelled_in_time_is_late_until_it_is_labelled(
+    tmp_path: Path, room: Room, labelling: Labelling
+) -> None:
+    (record,) = taken(tmp_path, room)
+    view = StatusView(room.stores, Policy(hours=1), list)
+
+    def late_at(hours: int) -> object:
+        then = replace(now(), utc=format_utc(datetime.now(UTC) + timedelta(hours=hours)))
+        later = replace(view, stores=replace(room.stores, clock=lambda: then))
+        return fields.obj(status(later), "records")["late"]
+
+    assert [late_at(hours) for hours in (0, 2, 0, 2)] == [0, 1, 0, 1]
+    label_by_person(labelling, record, {"case": "市监罚〔2026〕1号", "party": "某公司", "officer": "王一"}, PERSON)
+    assert late_at(2) == 0
 
 
 def test_the_stage_fills_in_what_a_person_left_open_and_never_overwrites_a_word(

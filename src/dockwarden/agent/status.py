@@ -17,8 +17,6 @@ from dockwarden.evidence.seals import SourceName
 from dockwarden.rules.deadlines import Policy
 from dockwarden.rules.records import describe
 
-LATE = frozenset({"late", "met-late"})
-
 
 @dataclass(frozen=True)
 class StatusView:
@@ -31,6 +29,8 @@ class StatusView:
     bays: Callable[[], list[dict[str, object]]]
     doubts: list[str] = field(default_factory=list)
     release: str = "keep"
+    dues: dict[str, str] = field(default_factory=dict)
+    """When each unlabelled record is due (empty where nobody knows): it never changes, and finding it takes time."""
 
 
 def status(view: StatusView) -> Object:
@@ -46,14 +46,15 @@ def status(view: StatusView) -> Object:
         unlabelled = list(connection.scalars(_unlabelled(ledger.log)))
         offsite = _offsite(connection, ledger.log)
     bays: list[Value] = [_plain(bay) for bay in view.bays()]
+    now = stores.clock().utc
     return {
         "station": stores.station,
-        "at": stores.clock().utc,
+        "at": now,
         "bays": bays,
         "records": {
             "total": total,
             "unlabelled": len(unlabelled),
-            "late": sum(_is_late(view, record) for record in unlabelled),
+            "late": sum(_is_late(view, record, now) for record in unlabelled),
             "waiting_upload": total - received,
             "waiting_backup": total - backed_up,
         },
@@ -148,9 +149,14 @@ def describe_record(view: StatusView, record: str) -> Object:
     return describe(record, entries, view.policy, view.stores.clock().utc)
 
 
-def _is_late(view: StatusView, record: str) -> bool:
-    found = describe_record(view, record)["deadline"]
-    return isinstance(found, dict) and found["state"] in LATE
+def _is_late(view: StatusView, record: str, now: str) -> bool:
+    """Whether a record that has no complete label is past its deadline."""
+    due = view.dues.get(record)
+    if due is None:
+        due = view.dues[record] = (
+            fields.optional_text(fields.obj(describe_record(view, record), "deadline"), "due") or ""
+        )
+    return due != "" and now > due  # both are UTC of one fixed form
 
 
 def _plain(bay: dict[str, object]) -> Object:
