@@ -29,13 +29,19 @@ class Said:
     body: Object
 
 
+def no_more() -> Sequence[str]:
+    """No records beside those of which the ledger tells."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Stage:
     """A small job over one record: `work` says which records it is for and which fact it gives, `do` does it.
 
     None from `do` means that there is nothing new to say: the record then rests for `rest_s` seconds. Whoever else
     appends the same kind holds `lock` from look to append. What `do` raises is a failed fact, or, where `silent`,
-    only a line in the log: of a kind that people say too, a fault must not be the latest word.
+    only a line in the log: of a kind that people say too, a fault must not be the latest word. `also` names records
+    that are due for a reason that no fact tells; it is asked at every look.
     """
 
     work: Work
@@ -43,6 +49,7 @@ class Stage:
     rest_s: float = 60.0
     silent: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+    also: Callable[[], Sequence[str]] = no_more
 
 
 class Pipeline:
@@ -98,10 +105,10 @@ class Pipeline:
 
     def _due(self, stage: Stage) -> list[str]:
         """Records that are due and do not rest: those that rest, however many, do not keep the others waiting."""
-        limit = PAGE
+        limit, more = PAGE, stage.also()
         while True:
             found = self._stores.ledger.due(stage.work, limit=limit)
-            awake = [record for record in found if not self._rests(stage, record)]
+            awake = [record for record in dict.fromkeys([*found, *more]) if not self._rests(stage, record)]
             if awake or len(found) < limit:
                 return awake
             limit *= 4

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from dockwarden.agent import vault
@@ -45,6 +46,7 @@ class _Run:
     by: By
     withheld: Callable[[str], bool]
     identity: str
+    halt: Event
 
 
 def run_backup(
@@ -58,6 +60,7 @@ def run_backup(
     is_secret: Callable[[str], bool | None],
     needs_confirmed: bool = True,
     new_repository: bool = False,
+    halt: Event | None = None,
 ) -> dict[str, Any]:
     """Back up every record that is due, and say `backed-up` of each: done once all its bytes were read again.
 
@@ -67,12 +70,13 @@ def run_backup(
 
     Returns `{snapshot, repository, records, bytes, failed}`: `snapshot` is None where nothing was due, `records` and
     `bytes` count what was proven, `failed` lists `{record, code, what}` (record None: the log's copy). Raises
-    OffsiteError, DurableError; facts said before stand, and the rest stays due. One run at a time.
+    OffsiteError, DurableError; facts said before stand, and the rest stays due. One run at a time. Setting `halt`
+    gives up the snapshot that is being made (OffsiteError `stopped`).
     """
     known = list(copies(ledger))
     identity = _identity(repository, known, new_repository)
     withheld = cache(lambda record: is_secret(record) is not False)  # asked for each entry of the log
-    run = _Run(ledger, vault_path, key, repository, by, withheld, identity)
+    run = _Run(ledger, vault_path, key, repository, by, withheld, identity, halt or repository.stop)
     due = [
         copy.expected
         for copy in known
@@ -106,7 +110,8 @@ def _identity(repository: Repository, known: Sequence[Copy], new_repository: boo
 def _back_up(run: _Run, base: Path, due: Sequence[Expected], summary: dict[str, Any]) -> None:
     (base / _VAULT).symlink_to(run.vault.absolute(), target_is_directory=True)
     written = _write_log(run, base)
-    made = run.repository.backup(base, [*(item.path for item in due), logcopy.FOLDER], run.key.name, TAG)
+    writer = replace(run.repository, stop=run.halt)
+    made = writer.backup(base, [*(item.path for item in due), logcopy.FOLDER], run.key.name, TAG)
     summary["snapshot"] = made.snapshot
     reading = ReadBack(due, written)
     with closing(read_back(run.repository, made.snapshot, reading)) as verdicts:

@@ -47,7 +47,7 @@ class Sync:
         self._answers = answers
         self._heartbeat = Heartbeat(stores, session)
         self._logs = LogExchange(stores, registry, enrolled.centre_key)
-        self._uploads = Uploads(stores, policy, enrolled.centre_key, session)
+        self._uploads = Uploads(stores, registry, policy, enrolled.centre_key, session)
         self._events: queue.Queue[Connection | tuple[Topic, bytes] | None] = queue.Queue(MOST_WAITING)
         self._up = self._stopping = False
         self._link = Link(
