@@ -558,7 +558,7 @@ class Folder:
         return len(self.files) + len(self.folders) + len(self.strange)
 
     def find_extra(self, known: Iterable[str], text: str, report: Report) -> None:
-        """Name files that are not known, and folders in which no known file is, whether or not anything is in them."""
+        """Name files that are not known, and folders in which no known file is, empty or not."""
         listed = set(known)
         homes = {path[:place] for path in listed for place, letter in enumerate(path) if letter == "/"}
         for path in sorted(self.files - listed | self.folders - homes):
