@@ -11,6 +11,7 @@ from tests.agent.cards import Room, folder_device, kinds, make_card
 from dockwarden.agent import vault
 from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_of, label_record
 from dockwarden.agent.metadata.registry import Binding, Registry
+from dockwarden.agent.metadata.rosters import parse_given
 from dockwarden.agent.pipeline import PAGE, Pipeline, Said, Stage
 from dockwarden.agent.status import StatusView, records, status
 from dockwarden.agent.stores import new_id
@@ -75,7 +76,7 @@ def test_a_fault_of_the_label_stage_is_not_the_latest_word_about_a_record(
     tmp_path: Path, room: Room, labelling: Labelling
 ) -> None:
     (record,) = taken(tmp_path, room)
-    label_by_person(labelling, record, {"party": "某公司"}, PERSON)
+    label_by_person(labelling, record, parse_given({"party": "某公司"}), PERSON)
     calls = itertools.count()
 
     def broken(record: str) -> Said | None:
@@ -113,7 +114,9 @@ def test_the_stage_fills_in_what_a_person_left_open_and_never_overwrites_a_word(
 ) -> None:
     (record,) = taken(tmp_path, room)
     labelling.registry.bind(Binding("BODYCAM-CAM001", "650113", "王一"))
-    label_by_person(labelling, record, {"party": "某公司", "officer": "李二", "officer_id": "650114"}, PERSON)
+    label_by_person(
+        labelling, record, parse_given({"party": "某公司", "officer": "李二", "officer_id": "650114"}), PERSON
+    )
     pipeline = Pipeline(
         room.stores,
         [Stage(Work("labelled", ("sealed",), retry_after_s=(0,)), lambda record: label_record(labelling, record))],
@@ -122,7 +125,7 @@ def test_the_stage_fills_in_what_a_person_left_open_and_never_overwrites_a_word(
     label = label_of(room.stores, record)
     assert label is not None
     assert (label.party, label.officer_name, label.officer_id) == ("某公司", "李二", "650114")
-    label_by_person(labelling, record, {"case": "某市监处罚〔2026〕12号"}, PERSON)
+    label_by_person(labelling, record, parse_given({"case": "某市监处罚〔2026〕12号"}), PERSON)
     assert pipeline.run_due() == 0
     assert kinds(room.stores).count("labelled") == 2
 
@@ -133,7 +136,7 @@ def test_a_person_who_is_quicker_than_the_stage_does_not_open_what_is_secret(
     (record,) = taken(tmp_path, room)
     labelling.registry.bind(Binding("BODYCAM-CAM001", "650113", "王一", secret=True))
     given = {"party": "某公司", "officer": "李二", "case": "某市监处罚〔2026〕12号"}
-    label_by_person(labelling, record, given, PERSON)
+    label_by_person(labelling, record, parse_given(given), PERSON)
     assert is_secret(room.stores, record) is True
 
 

@@ -9,6 +9,7 @@ from tests.agent.test_damaged_vault import LATER
 from dockwarden.agent import vault
 from dockwarden.agent.metadata.completion import Labelling, label_record
 from dockwarden.agent.metadata.registry import Binding, Registry
+from dockwarden.agent.metadata.secrecy import Unmarked
 from dockwarden.agent.pipeline import Pipeline, Stage
 from dockwarden.agent.status import StatusView, status
 from dockwarden.agent.stores import new_id, said
@@ -34,12 +35,15 @@ class Office:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.registry = Registry(room.stores.folders.registry, OsFiles())
-        labelling = Labelling(room.stores, self.registry, dict(room.desk.profiles))
-        stage = Stage(Work("labelled", ("sealed",)), lambda record: label_record(labelling, record), silent=True)
+        self.labelling = labelling = Labelling(room.stores, self.registry, dict(room.desk.profiles))
+        unmarked = Unmarked(room.stores, self.registry)
+        stage = Stage(
+            Work("labelled", ("sealed",)), lambda record: label_record(labelling, record), silent=True, also=unmarked
+        )
         self.labels = Pipeline(room.stores, [stage])
         self.session = new_id()
         self.now = 1000.0
-        self.uploads = Uploads(room.stores, Policy(), CENTRE.verifier, self.session)
+        self.uploads = Uploads(room.stores, self.registry, Policy(), CENTRE.verifier, self.session)
         self.uploads.connected(self.now)
         self.logs = LogExchange(room.stores, self.registry, CENTRE.verifier)
 

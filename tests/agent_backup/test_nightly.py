@@ -261,3 +261,17 @@ def test_a_stop_ends_the_run_and_what_was_proven_by_then_stands(
     assert outcomes(station) == ["done"]
     stop.clear()
     assert station.backup()["records"] == 3
+
+
+def test_a_snapshot_that_is_being_made_is_given_up_when_it_is_told_to(station: Station) -> None:
+    item = station.add(b"a" * 100, 1)
+    halt = threading.Event()
+    halt.set()
+    with pytest.raises(OffsiteError) as error:
+        station.backup(halt=halt)
+    assert error.value.code == "stopped"
+    assert station.said("backed-up") == []
+    assert station.repository.snapshots() == []
+    halt.clear()
+    station.secret[item.record] = True
+    assert station.backup(halt=halt)["snapshot"] is None

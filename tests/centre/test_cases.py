@@ -124,6 +124,18 @@ def test_only_the_cases_own_facts_are_in_it(talk: Talk, tmp_path: Path) -> None:
             assert TWO.record.encode() not in path.read_bytes()
 
 
+def test_a_record_of_which_no_receipt_has_come_yet_has_no_folder_that_nobody_listed(
+    talk: Talk, tmp_path: Path
+) -> None:
+    talk.upload(ONE, talk.side.sealed(ONE, 1))
+    mirrored(talk)
+    covered(talk)
+    make(talk, tmp_path / "package", ONE.record)
+    code, found = verify(tmp_path / "package", "--trust", CENTRE.verifier.fingerprint)
+    assert (code, found["findings"]) == (0, [])
+    assert {note["code"] for note in found["notes"]} >= {"no-receipt"}
+
+
 @pytest.mark.parametrize("hostile", ["../../../../x", "centre/../x", "", "/tmp/x"])
 def test_a_receipt_with_a_hostile_place_writes_nowhere(talk: Talk, tmp_path: Path, hostile: str) -> None:
     stored(talk, ONE)

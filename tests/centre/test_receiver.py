@@ -174,6 +174,7 @@ def test_a_disk_without_room_takes_nothing_and_leaves_nothing(
                 talk.offer(large, side.seal(large))
             assert caught.value.code == "disk-full"
         assert (talk.said, gathered(desk)) == ([], [])
+        assert [alarm.code for alarm in desk.archive.catalogue.alarms("st-01")] == ["disk-full"]
         filler = disk / "filler"
         filler.write_bytes(bytes(14 * MIB))
         assert len(talk.upload(small, side.seal(small))) == 1
@@ -182,6 +183,59 @@ def test_a_disk_without_room_takes_nothing_and_leaves_nothing(
             talk.offer(second, side.seal(second))
         filler.unlink()
         assert len(talk.upload(second, side.seal(second))) == 1
+        desk.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted")
+def test_a_station_cannot_take_all_of_the_disk_by_offers(
+    make_desk: MakeDesk, tmp_path: Path, side: StationSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "KEEP_FREE", 2 * MIB)
+    monkeypatch.setattr(receivers, "LIMIT", MIB)
+    other = StationSide("st-02")
+    with small_disk(tmp_path, 40 * MIB) as disk:
+        desk = make_desk(side, other, root=disk / "centre")
+        greedy, honest = desk.talks["st-01"], desk.talks["st-02"]
+        large = [Footage(record_id(f"large {number}"), bytes([number]) * (6 * MIB)) for number in range(5)]
+        taken = 0
+        for footage in large:
+            try:
+                greedy.offer(footage, side.seal(footage))
+                taken += 1
+            except RemoteError as error:
+                assert error.code == "over-share"
+        assert 1 <= taken <= 3
+        assert len(gathered(desk)) == taken
+        assert [alarm.code for alarm in desk.archive.catalogue.alarms("st-01")] == ["over-share"]
+        small = Footage(record_id("small"), drawn("s", 2 * MIB))
+        assert len(honest.upload(small, other.seal(small))) == 1
+        assert desk.archive.catalogue.alarms("st-02") == []
+        assert len(greedy.upload(large[0], side.seal(large[0]))) == 1  # what it has begun comes to its end
+        desk.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted")
+def test_what_a_station_left_unfinished_gives_way_to_what_it_offers_now(
+    make_desk: MakeDesk, tmp_path: Path, side: StationSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receivers, "KEEP_FREE", 2 * MIB)
+    monkeypatch.setattr(receivers, "LIMIT", MIB)
+    with small_disk(tmp_path, 40 * MIB) as disk:
+        desk = make_desk(side, root=disk / "centre")
+        talk = desk.talks["st-01"]
+        last = (6 * MIB) // LEAF_SIZE - 1
+        for number in range(4):  # the last leaf first: nothing of the space can be given back
+            footage = Footage(record_id(f"left {number}"), bytes([number]) * (6 * MIB))
+            talk.offer(footage, side.seal(footage))
+            talk.send(*chunks(footage, talk.want(), [last]))
+            talk.flush()
+            talk.receiving.rest()
+            talk.tick(receivers.IDLE_S + 1)
+        held = sum(path.stat().st_blocks * 512 for path in (disk / "centre" / "incoming").rglob("original"))
+        assert held <= 18 * MIB
+        now = Footage(record_id("now"), drawn("now", 6 * MIB))
+        assert len(talk.upload(now, side.seal(now))) == 1
+        assert desk.archive.catalogue.alarms("st-01") == []
         desk.close()
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -480,3 +481,63 @@ def test_a_wrong_command_line_is_an_object_with_json_and_a_sentence_without(
     assert (told["code"], told["where"]) == ("cannot-run", "the command line")
     assert verifier.load().main(wrong) == 2
     assert told["what"] in capsys.readouterr().err
+
+
+# --- whatever nobody listed -----------------------------------------------------------------------------------------
+
+
+def _folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+STRANGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "an empty folder": ("empty", _folder),
+    "an empty folder in a record": (f"records/{ONE}/more", _folder),
+    "an empty folder beside receipts": (f"records/{ONE}/receipts/x", _folder),
+    "an empty folder of a record that is none": ("records/aaaaaaaaaaaaaaaaaaaaaaaaaa", _folder),
+    "an empty log": ("logs/station-1.aaaaaaaa", _folder),
+    "a hidden folder": (".hidden", _folder),
+    "a file": ("note.txt", lambda path: path.write_bytes(b"")),
+    "a hidden file": (f"records/{ONE}/.original", lambda path: path.write_bytes(b"x")),
+    "another case of a file": (f"records/{ONE}/Original", lambda path: path.write_bytes(b"x")),
+    "another case of a folder": ("Records", _folder),
+    "another case of a record": (f"records/{ONE.upper()}", _folder),
+    "a name that ends in a space": ("report.html ", lambda path: path.write_bytes(b"x")),
+    "a name that is not UTF-8": ("x\udcff", _folder),
+    "a link to a file": ("link", lambda path: path.symlink_to("report.html")),
+    "a link to a folder": ("link", lambda path: path.symlink_to("records")),
+    "a link to nowhere": (f"records/{ONE}/receipts/centre-9.note", lambda path: path.symlink_to("nowhere")),
+    "a pipe": ("pipe", os.mkfifo),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_whatever_the_manifest_does_not_name_is_named(good: World, tmp_path: Path, what: str) -> None:
+    folder = good.write(tmp_path / "package")
+    path, make = STRANGE[what]
+    make(folder / path)
+    found = check(folder, TRUSTED)
+    assert found["exit"] == 1
+    shown = path.encode("unicode_escape").decode() if "\udcff" in path else path
+    assert [finding["path"] for finding in found["findings"]] == [shown]
+
+
+def test_of_folders_in_an_added_folder_each_is_named(good: World, tmp_path: Path) -> None:
+    folder = good.write(tmp_path / "package")
+    (folder / "a/b/c").mkdir(parents=True)
+    assert codes(check(folder, TRUSTED)) == {("extra", "a"), ("extra", "a/b"), ("extra", "a/b/c")}
+
+
+@pytest.mark.parametrize("name", ["more", "receipts"])
+def test_an_added_folder_in_a_vault_record_or_a_logs_export_is_named(good: World, tmp_path: Path, name: str) -> None:
+    record, export = tmp_path / "record", tmp_path / "export"
+    for folder, source, names in (
+        (record, f"records/{ONE}", ("original", "leaves", "seal.note")),
+        (export, f"logs/{world.STATION_LOG}", ("head.note", "entries.jsonl")),
+    ):
+        folder.mkdir()
+        for each in names:
+            (folder / each).write_bytes(good.files[f"{source}/{each}"])
+        before = codes(check(folder, TRUSTED))
+        (folder / name).mkdir()
+        assert codes(check(folder, TRUSTED)) - before == {("extra", name)}

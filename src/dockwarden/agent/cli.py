@@ -207,7 +207,10 @@ def label(
     officer_number: Annotated[str, typer.Option("--by", help="Your own officer number.")],
     settings: SettingsOption = None,
     given: Annotated[
-        Path | None, typer.Option("--input", help="JSON {case, party, officer, activity}; - for standard input.")
+        Path | None,
+        typer.Option(
+            "--input", help="JSON {case, party, officer, officer_id, activity, secret}; - for standard input."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -223,12 +226,14 @@ def label(
 
 @app.command()
 def roster(
-    given: Annotated[Path, typer.Argument(help="JSON {bindings: […], tasks: […]}; - for standard input.")],
+    given: Annotated[
+        Path, typer.Argument(help="JSON {bindings: […], tasks: […], marks: […]}; - for standard input.")
+    ],
     settings: SettingsOption = None,
 ) -> None:
-    """Take device bindings and tasks into the station's registry."""
+    """Take device bindings, tasks and secrecy marks into the station's registry: all of them or none."""
     found = _ask(read_settings(settings), "roster", _read_json(given))
-    print(f"{found['bindings']} bindings, {found['tasks']} tasks taken")
+    print(f"{found['bindings']} bindings, {found['tasks']} tasks, {found['marks']} marks taken")
 
 
 @app.command()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from dockwarden.agent.stores import Stores
 from dockwarden.durable.due import Due
@@ -32,6 +32,11 @@ class Said:
     body: Object
 
 
+def no_more() -> Sequence[str]:
+    """No records beside those of which the ledger tells."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Stage:
     """A small job over one record: `work` says which records it is for and which fact it gives, `do` does it.
@@ -41,6 +46,7 @@ class Stage:
     only a line in the log: of a kind that people say too, a fault must not be the latest word. `lost` gives the
     records whose fact is done and whose result is not there any more: it is asked at the start and every `lost_s`
     seconds, and their facts become void, so that they are due.
+    `also` names records that are due for a reason that no fact tells; it is asked at every look.
     """
 
     work: Work
@@ -50,6 +56,7 @@ class Stage:
     lost: Callable[[], Sequence[str]] | None = None
     lost_s: float = 600.0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    also: Callable[[], Sequence[str]] = no_more
 
 
 class Pipeline:
@@ -99,7 +106,8 @@ class Pipeline:
     def _run_stage(self, stage: Stage, due: Due) -> int:
         """Do what is due and does not rest: those that rest, however many, do not keep the others waiting."""
         count = self._void_lost(stage)
-        for record in islice((record for record in due.now() if not self._rests(stage, record)), PAGE):
+        wanted = chain(due.now(), stage.also())
+        for record in islice((record for record in wanted if not self._rests(stage, record)), PAGE):
             if self._stopping:
                 break
             count += self._do(stage, record)

@@ -18,8 +18,10 @@ from dockwarden.agent.drivers.hotplug import HotPlug
 from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
 from dockwarden.agent.drivers.served_bays import ServedBays
 from dockwarden.agent.drivers.source import Device
-from dockwarden.agent.metadata.completion import Labelling, is_secret, label_by_person, label_record
-from dockwarden.agent.metadata.registry import Binding, Registry, Task
+from dockwarden.agent.metadata.completion import Labelling, label_by_person, label_record
+from dockwarden.agent.metadata.registry import Registry
+from dockwarden.agent.metadata.rosters import only, parse_given, parse_roster
+from dockwarden.agent.metadata.secrecy import Unmarked, must_stay, tell_again, tell_all_gone
 from dockwarden.agent.panel.app import panel_app
 from dockwarden.agent.pipeline import Pipeline, Stage
 from dockwarden.agent.sessions import Desk
@@ -34,9 +36,11 @@ from dockwarden.durable.instants import now
 from dockwarden.durable.ledger import Ledger
 from dockwarden.durable.queries import Work
 from dockwarden.durable.tables import open_engine
-from dockwarden.evidence.canonical import Object
+from dockwarden.evidence import fields
+from dockwarden.evidence.canonical import MalformedError, Object
 from dockwarden.evidence.facts import By
 from dockwarden.evidence.notes import VerifierKey
+from dockwarden.offsite.errors import OffsiteError
 from dockwarden.offsite.restic import Repository
 from dockwarden.rules.deadlines import Policy
 from dockwarden.service import notify
@@ -67,12 +71,15 @@ class Station:
         self._stopping = threading.Event()
         self._labelling = Labelling(self.stores, self.registry, dict(desk.profiles))
         labelled = Work("labelled", ("sealed",), retry_after_s=(1,))
-        self._labels = Stage(labelled, partial(label_record, self._labelling), silent=True)
+        tell_again(self.stores)
+        unmarked = Unmarked(self.stores, self.registry)
+        self._labels = Stage(labelled, partial(label_record, self._labelling), silent=True, also=unmarked)
         media = media_stages(self.stores, self._stopping.is_set) if settings.media else []
         self.pipeline = Pipeline(self.stores, [self._labels])
         self.media = Pipeline(self.stores, media)
         self.sync = self._make_sync()
         self._offsite = threading.Lock()
+        self._snapshot_halt = threading.Event()
         self._hotplug = hotplug or ServedBays(OCCUPANCIES, loaded.profiles, unknown=settings.unknown_storage)
 
     def start(self) -> None:
@@ -90,6 +97,7 @@ class Station:
     def stop(self) -> None:
         """End in order: no new devices, sessions where they are, then everything else. Nothing is lost by it."""
         self._stopping.set()
+        self._snapshot_halt.set()
         self._hotplug.stop()
         self.bays.stop()
         self._door.close()
@@ -112,36 +120,65 @@ class Station:
         """The address of the station's page."""
         return self._page.url if self._page is not None else None
 
-    def label(self, record: str, given: dict[str, str], officer: str) -> Object:
-        """What a person says of a record; raises ServiceError, MalformedError."""
+    def label(self, asked: dict[str, Any]) -> Object:
+        """What a person says of a record: `{record, given, by}`; raises ServiceError, MalformedError."""
+        only(asked, {"record", "given", "by"})
+        record, given = fields.text(asked, "record"), parse_given(fields.obj(asked, "given"))
+        person = _person(asked)
         if ("sealed", "station") not in self.stores.ledger.latest(record):
             raise ServiceError("no-such-record", "no record of this id is here", record[:40], "See `records`.")
         with self._labels.lock:
-            found = label_by_person(self._labelling, record, given, By(officer, "person", "cli"))
+            found = label_by_person(self._labelling, record, given, person)
+        if must_stay(self.stores, self.registry, record):
+            self._snapshot_halt.set()
         return found.to_object()
 
-    def take_roster(self, bindings: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> dict[str, Any]:
-        """Take bindings and tasks into the registry, and look at what could not be labelled so far."""
-        for binding in bindings:
-            self.registry.bind(Binding(**binding))
-        for task in tasks:
-            self.registry.add_task(Task(**task))
+    def take_roster(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Take bindings, tasks and marks into the registry, all or none, and look at what they change.
+
+        Raises MalformedError, DurableError.
+        """
+        roster = parse_roster(asked, frozenset(self.settings.bays))
+        with self._labels.lock:  # nobody labels by the old marks once the new ones are there
+            before = self.registry.marks()
+            self.registry.take(roster)
+            changed = self.registry.marks() != before
+        if changed:
+            self._snapshot_halt.set()
         self.pipeline.wake(restless=True)
-        return {"bindings": len(bindings), "tasks": len(tasks)}
+        return {"bindings": len(roster.bindings), "tasks": len(roster.tasks), "marks": len(roster.marks)}
 
     def backup(self, new_repository: bool = False) -> dict[str, Any]:
-        """Back up off-site and prove it; raises ServiceError where no repository is set, OffsiteError."""
+        """Back up off-site and prove it; raises ServiceError where no repository is set, OffsiteError.
+
+        A snapshot that is being made when something is marked with secrecy is given up, and made without it.
+        """
         with self._offsite:
-            return run_backup(
-                ledger=self.stores.ledger,
-                vault_path=self.stores.folders.vault,
-                key=self.stores.key,
-                repository=self._repository(),
-                scratch=self.stores.folders.scratch,
-                by=self.stores.by("backup"),
-                is_secret=partial(is_secret, self.stores),
-                new_repository=new_repository,
-            )
+            try:
+                while True:
+                    self._snapshot_halt.clear()
+                    try:
+                        return self._back_up(new_repository)
+                    except OffsiteError as error:
+                        if error.code != "stopped" or self._stopping.is_set():
+                            raise
+            finally:
+                tell_all_gone(self.stores)
+
+    def _back_up(self, new_repository: bool) -> dict[str, Any]:
+        if self._stopping.is_set():
+            self._snapshot_halt.set()
+        return run_backup(
+            ledger=self.stores.ledger,
+            vault_path=self.stores.folders.vault,
+            key=self.stores.key,
+            repository=self._repository(),
+            scratch=self.stores.folders.scratch,
+            by=self.stores.by("backup"),
+            is_secret=partial(must_stay, self.stores, self.registry),
+            new_repository=new_repository,
+            halt=self._snapshot_halt,
+        )
 
     def drill(self) -> dict[str, Any]:
         """Restore what is off-site and verify it; raises as `backup`."""
@@ -198,8 +235,8 @@ class Station:
         return {
             "status": lambda asked: dict(status(self.view)),
             "records": lambda asked: {"records": records(self.view, limit=int(asked.get("limit", 1000)))},
-            "label": lambda asked: dict(self.label(asked["record"], asked["given"], asked["by"])),
-            "roster": lambda asked: self.take_roster(asked.get("bindings", []), asked.get("tasks", [])),
+            "label": lambda asked: dict(self.label(asked)),
+            "roster": self.take_roster,
             "quarantined": lambda asked: {"quarantined": quarantined(self.view)},
             "backup": lambda asked: self.backup(asked.get("new_repository") is True),
             "drill": lambda asked: self.drill(),
@@ -210,6 +247,14 @@ class Station:
                 "rejected": self.sync.refused if self.sync is not None else {},
             },
         }
+
+
+def _person(asked: dict[str, Any]) -> By:
+    """Who labels, by their officer number; raises MalformedError."""
+    try:
+        return By.from_object({"id": asked.get("by"), "kind": "person", "how": "cli"})
+    except MalformedError as error:
+        raise MalformedError("by", f"{error.what}: an officer number, never a name") from error
 
 
 def run_station(settings: Settings, hotplug: HotPlug | None = None, files: Files | None = None) -> None:

@@ -71,6 +71,26 @@ class Archive:
         make_folder(self.files, home)
         return home
 
+    def held(self, station: str, besides: Item) -> int:
+        """Bytes of the disk that a station's unfinished items hold, whether anything of them has come or not; the
+        item `besides` is left out. Raises DurableError."""
+        home = self.incoming / station
+        with explained(home):
+            homes = [path for path in home.iterdir() if path.is_dir()] if home.exists() else []
+            homes = [path for path in homes if path != self._gathered(station, besides)]
+            return sum(file.stat().st_blocks * 512 for path in homes for file in path.rglob("original"))
+
+    def drop_oldest(self, station: str, spared: Collection[Item]) -> bool:
+        """Drop the unfinished item of a station that got something longest ago, none of `spared`; False where there
+        is none. Raises DurableError."""
+        home, kept = self.incoming / station, {self._gathered(station, item) for item in spared}
+        with explained(home):
+            homes = [path for path in home.iterdir() if path.is_dir()] if home.exists() else []
+            old = sorted((path for path in homes if path not in kept), key=_touched)
+            if old:
+                self.files.rmtree(old[0])
+        return bool(old)
+
     def discard(self, station: str, item: Item) -> None:
         """Drop what was gathered of an item."""
         home = self._gathered(station, item)

@@ -75,7 +75,7 @@ def _write_record(archive: Archive, record: str, staged: Path) -> Told:
         do = "Wait until its station is online."
         raise ServiceError("not-covered", "the record's facts are not here yet", record, do)
     folder = staged / "records" / record
-    (folder / "receipts").mkdir(parents=True)
+    folder.mkdir(parents=True)
     for name in ("original", "leaves", "seal.note"):
         _copy(content / name, folder / name)
     seal_note = (folder / "seal.note").read_bytes()
@@ -87,7 +87,10 @@ def _write_record(archive: Archive, record: str, staged: Path) -> Told:
         if number != ORIGINAL and archive.derivative(record, number).exists():
             _copy(archive.derivative(record, number), folder / name)
     told = Told(record, archive.catalogue.facts_of(record), trusted(archive, owner, archive.catalogue.station_keys()))
-    for number, (place, note) in enumerate(_receipts(told, seal_note), 1):
+    found = _receipts(told, seal_note)
+    if found:  # an empty folder would be one that nobody has listed
+        (folder / "receipts").mkdir()
+    for number, (place, note) in enumerate(found, 1):
         (folder / "receipts" / f"{place}-{number}.note").write_bytes(note)
     return told
 

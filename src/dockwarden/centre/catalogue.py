@@ -21,7 +21,7 @@ from dockwarden.rules.labels import Label, parse_case_number
 from dockwarden.service.errors import ServiceError
 
 MOST_ALARMS = 100
-"""Alarms that are kept of one station: the first ones tell what began."""
+"""Alarms of one code that are kept of one station: the first ones tell what began, and none hides another kind."""
 PAGE = 500
 
 
@@ -249,7 +249,8 @@ def _case_key(entry: Entry) -> str | None:
 def _alarm(connection: Connection, station: str, alarm: Alarm, evidence: bytes) -> None:
     told = f"{station} {alarm.code} {alarm.where} ".encode() + evidence
     number = hashlib.sha256(told).hexdigest()
-    count = select(func.count()).select_from(alarms).where(alarms.c.station == station)
+    same = alarms.c.station == station, alarms.c.code == alarm.code
+    count = select(func.count()).select_from(alarms).where(*same)
     if connection.execute(select(alarms.c.id).where(alarms.c.id == number)).scalar() is not None:
         return
     if connection.execute(count).scalar_one() < MOST_ALARMS:

@@ -25,6 +25,8 @@ from dockwarden.wire.transfer import Item, State, backoff, offered_item
 
 KEEP_FREE = 256 << 20
 """Bytes of the disk that are left to the database and to what is being finished."""
+SHARE = 2
+"""One station's unfinished items may hold one part in so many of what would be free without them."""
 LIMIT = 8 << 20
 """Bytes of data that a transfer may have on its way or not yet durable."""
 MOST_OPEN = 8
@@ -184,16 +186,40 @@ class Receiving:
     def _open_item(self, item: Item, seal: bytes | None, now: float) -> Receiver:
         self._make_room()
         spared = [found.receiver.item for found in self._open.values()]
+        self._keep_to_share(item, spared)
         folder = self._archive.gather(self._station, item, spared)
         try:
             found = open_gathering(self._archive.files, folder, item, seal, self._station, LIMIT, _jump(), KEEP_FREE)
-        except DurableError:
+        except DurableError as error:
             if not holds_leaves(folder):
                 self._archive.discard(self._station, item)
+            if error.code == "disk-full":
+                self._alarm("disk-full", "the centre's disk has no room for what a station offers")
             raise
         found.heard = now
         self._open[item.key] = found
         return found.receiver
+
+    def _keep_to_share(self, item: Item, spared: list[Item]) -> None:
+        """See that no station takes all of the disk by what it only says that it will send. Its unfinished items that
+        are not open give way, the oldest first. Raises RemoteError; an alarm says so."""
+        archive = self._archive
+        free = free_space(archive.incoming) - KEEP_FREE
+        held = archive.held(self._station, item)
+        if item.size > free:
+            return  # the disk itself is full: the reserving says so
+        share = (free + held) // SHARE
+        while held + item.size > share and archive.drop_oldest(self._station, [*spared, item]):
+            held = archive.held(self._station, item)
+        if held + item.size > share:
+            what = "a station offers more at once than its share of the centre's free disk"
+            self._alarm("over-share", what)
+            raise RemoteError("over-share", what, f"station {self._station}")
+
+    def _alarm(self, code: str, what: str) -> None:
+        """Keep an alarm about this station, one of its code a day."""
+        at = self._archive.clock().utc
+        self._archive.catalogue.alarm(self._station, code, what, f"on {at[:10]}", at)
 
     def _make_room(self) -> None:
         """Put away what was heard of least lately, where the station has begun as much as it may."""

@@ -35,6 +35,8 @@ class Ledger:
         self.engine = engine
         self.log = log
         self.clock = clock
+        self.appends = 0
+        """How often a fact was said by this object, or tried: cheap to ask whether there may be something new."""
         self._files = files
 
     def append(
@@ -55,13 +57,16 @@ class Ledger:
         """
         sealed = facts.seal_body(body, secrets.token_bytes(facts.SALT_SIZE))
         digest = facts.body_digest(sealed)
-        with writing(self.engine, self._files) as connection:
-            seq = lock_log(connection, self.log)
-            envelope = Envelope(self.log, seq, self.clock(), kind, outcome, by, digest, record, place)
-            entry = Entry(envelope.encode(), sealed)
-            _write(connection, entry, body)
-            if also is not None:
-                also(connection)
+        try:
+            with writing(self.engine, self._files) as connection:
+                seq = lock_log(connection, self.log)
+                envelope = Envelope(self.log, seq, self.clock(), kind, outcome, by, digest, record, place)
+                entry = Entry(envelope.encode(), sealed)
+                _write(connection, entry, body)
+                if also is not None:
+                    also(connection)
+        finally:
+            self.appends += 1
         return entry
 
     def size(self, log: str | None = None) -> int:

@@ -55,7 +55,7 @@ OUTCOME = re.compile(r"done|failed|void")
 ZH = {
     "changed": "内容被改动",
     "disagrees": "相互矛盾",
-    "extra": "多余文件",
+    "extra": "多余内容",
     "malformed": "格式错误",
     "missing": "文件缺失",
     "signature": "签名不符",
@@ -528,28 +528,41 @@ def plain(text: str) -> str:
 
 
 class Folder:
-    """The regular files below a folder, by path with slashes; links and everything else are findings."""
+    """The regular files and the folders below a folder, by path with slashes; links and all else are findings."""
 
     def __init__(self, root: Path, report: Report) -> None:
         self.root = root
         self.files: set[str] = set()
+        self.folders: set[str] = set()
         self.strange: set[str] = set()
         waiting = [""]
-        while waiting and len(self.files) + len(self.strange) + len(waiting) <= MAX_FILES:
+        while waiting and self._count <= MAX_FILES:
             folder = waiting.pop()
             with report.guard(folder or "."), os.scandir(root / folder) as found:
                 for entry in found:
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(path)
+                        self.folders.add(path)
                     elif entry.is_file(follow_symlinks=False):
                         self.files.add(path)
                     else:
                         self.strange.add(path)
                         report.find("unreadable", path, "is a link or a special file")
-                    if len(self.files) + len(self.strange) + len(waiting) > MAX_FILES:
-                        report.find("extra", path, f"there are more than {MAX_FILES} files")
+                    if self._count > MAX_FILES:
+                        report.find("extra", path, f"there are more than {MAX_FILES} files and folders")
                         break
+
+    @property
+    def _count(self) -> int:
+        return len(self.files) + len(self.folders) + len(self.strange)
+
+    def find_extra(self, known: Iterable[str], text: str, report: Report) -> None:
+        """Name files that are not known, and folders in which no known file is, empty or not."""
+        listed = set(known)
+        homes = {path[:place] for path in listed for place, letter in enumerate(path) if letter == "/"}
+        for path in sorted(self.files - listed | self.folders - homes):
+            report.find("extra", path, text)
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file without following a link."""
@@ -1015,8 +1028,7 @@ def check_seals(folder: Folder, manifest: Manifest, keys: list[Key], report: Rep
 
 def check_files(folder: Folder, manifest: Manifest, seals: Mapping[str, Seal], report: Report) -> None:
     """Compare every listed file byte by byte; name those that are missing and those that nobody listed."""
-    for path in sorted(folder.files - manifest.files.keys() - {"package.note"}):
-        report.find("extra", path, "is not listed in the manifest")
+    folder.find_extra([*manifest.files, "package.note"], "is not listed in the manifest", report)
     for path in sorted(manifest.files.keys() - folder.files - folder.strange):
         report.find("missing", path, "is listed in the manifest")
     for path in sorted(manifest.files.keys() & folder.files):
@@ -1057,8 +1069,7 @@ def check_lone(folder: Folder, needed: set[str], more: set[str], trust: Trust, r
     """Name missing and extra files; returns the keys to compute with: the trusted ones and those of a keys.txt."""
     for path in sorted(needed - folder.files - folder.strange):
         report.find("missing", path, "belongs here")
-    for path in sorted(folder.files - needed - more - {"keys.txt"}):
-        report.find("extra", path, "does not belong here")
+    folder.find_extra(needed | more | {"keys.txt"}, "does not belong here", report)
     listed: list[Key] = []
     with report.guard("keys.txt"):
         if "keys.txt" in folder.files:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from dockwarden.agent import vault
@@ -52,6 +53,7 @@ class _Run:
     by: By
     withheld: Callable[[str], bool]
     identity: str
+    halt: Event
 
 
 def run_backup(
@@ -64,6 +66,7 @@ def run_backup(
     by: By,
     is_secret: Callable[[str], bool | None],
     new_repository: bool = False,
+    halt: Event | None = None,
 ) -> dict[str, Any]:
     """Back up the log and every record that is due, and say `backed-up` of each: done once all its bytes were read
     again; without a record it is about the log's copy.
@@ -75,13 +78,14 @@ def run_backup(
 
     Returns `{snapshot, repository, records, bytes, failed}`: `records` and `bytes` count what was proven, `failed`
     lists `{record, code, what, do}` (record None: the log's copy). Raises OffsiteError, DurableError; facts said
-    before stand, and the rest stays due. One run at a time.
+    before stand, and the rest stays due. One run at a time. Setting `halt`
+    gives up the snapshot that is being made (OffsiteError `stopped`).
     """
     known = list(copies(ledger))
     identity = _identity(repository, known, new_repository)
     failed: list[dict[str, Any]] = []
     withheld = cache(lambda record: is_secret(record) is not False)  # asked for each entry of the log
-    run = _Run(ledger, vault_path, key, repository, by, withheld, identity)
+    run = _Run(ledger, vault_path, key, repository, by, withheld, identity, halt or repository.stop)
     lost = _lost(run, known, failed)
     due = [
         copy.expected
@@ -130,7 +134,8 @@ def _back_up(run: _Run, base: Path, due: Sequence[Expected], summary: dict[str, 
     (base / _VAULT).symlink_to(run.vault.absolute(), target_is_directory=True)
     written = _write_log(run, base)
     about: Object = {"head_sha256": written[logcopy.HEAD], "repository": run.identity}
-    made = run.repository.backup(base, [*(item.path for item in due), logcopy.FOLDER], run.key.name, TAG)
+    writer = replace(run.repository, stop=run.halt)
+    made = writer.backup(base, [*(item.path for item in due), logcopy.FOLDER], run.key.name, TAG)
     summary["snapshot"] = made.snapshot
     read = ReadBack(due, written)
     with closing(read_back(run.repository, made.snapshot, read)) as verdicts:

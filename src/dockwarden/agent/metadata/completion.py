@@ -6,14 +6,15 @@ from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.metadata.binding import registry_label
 from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.agent.metadata.registry import Registry
+from dockwarden.agent.metadata.rosters import Given
+from dockwarden.agent.metadata.secrecy import tell_gone
 from dockwarden.agent.pipeline import Said
 from dockwarden.agent.sealed import seal_of
 from dockwarden.agent.stores import Stores, said
 from dockwarden.evidence import fields
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.facts import By
-from dockwarden.evidence.seals import Seal
-from dockwarden.rules.labels import Label, complete, parse_activity, parse_case_number, parse_text
+from dockwarden.rules.labels import Label, complete
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ def label_of(stores: Stores, record: str) -> Label | None:
 
 
 def is_secret(stores: Stores, record: str) -> bool | None:
-    """Whether a record must not leave the station (article 14); None where nobody has judged it yet."""
+    """What the log says of a record's secrecy (article 14); None where nobody has judged it yet. Whoever lets
+    something leave asks `secrecy.must_stay`."""
     body = _body(stores, record)
     return fields.boolean(body, "secret") if body is not None else None
 
@@ -54,32 +56,41 @@ def label_record(labelling: Labelling, record: str) -> Said | None:
         fields.optional_text(seal.captured, "start"),
         important="important" in marks or (named is not None and named.important),
     )
-    known, marked = label_of(labelling.stores, record), is_secret(labelling.stores, record)
+    stores = labelling.stores
+    known, marked = label_of(stores, record), is_secret(stores, record)
     label = complete(known, found) if known is not None else found
-    secret = _is_marked(labelling, seal) or marked is True
+    secret = marked is True or labelling.registry.marks().concern(seal, label)
     if (label, secret) == (known, marked):
         return None
+    if secret and not marked:
+        tell_gone(stores, record)
     return judge(label, secret)
 
 
-def label_by_person(labelling: Labelling, record: str, given: dict[str, str], person: By) -> Label:
-    """Append what a person says of a record; raises MalformedError naming the field that is wrong.
+def label_by_person(labelling: Labelling, record: str, given: Given, person: By) -> Label:
+    """Append what a person says of a record; nothing where they have just said that. Raises DurableError.
 
-    `given` may hold case, party, officer, officer_id and activity. A person's word replaces an earlier one: both
-    stay in the log. A secrecy mark is kept, and one of the device counts though the stage has not come to it yet.
+    A person's word replaces an earlier one: both stay in the log. A secrecy mark is kept, and one of the registry
+    counts though the stage has not come to it yet.
     """
     stores = labelling.stores
-    known = label_of(stores, record) or Label()
+    last = said(stores, record, "labelled")
+    known, marked = label_of(stores, record), is_secret(stores, record)
+    before = known or Label()
     label = Label(
-        case=parse_case_number(given["case"]) if "case" in given else known.case,
-        party=parse_text("party", given["party"]) if "party" in given else known.party,
-        officer_id=parse_text("officer_id", given["officer_id"]) if "officer_id" in given else known.officer_id,
-        officer_name=parse_text("officer", given["officer"]) if "officer" in given else known.officer_name,
-        activity=parse_activity(given["activity"]) if "activity" in given else known.activity,
-        important=known.important,
+        case=given.case or before.case,
+        party=given.party or before.party,
+        officer_id=given.officer_id or before.officer_id,
+        officer_name=given.officer_name or before.officer_name,
+        activity=given.activity or before.activity,
+        important=before.important,
     )
     seal, _ = seal_of(stores, record)
-    secret = _is_marked(labelling, seal) or is_secret(stores, record) is True
+    secret = given.secret or marked is True or labelling.registry.marks().concern(seal, label)
+    if last is not None and (label, secret, person) == (known, marked, last.envelope.by):
+        return label
+    if secret and not marked:
+        tell_gone(stores, record)
     what = judge(label, secret)
     stores.ledger.append("labelled", record=record, outcome=what.outcome, by=person, body=what.body)
     return label
@@ -89,12 +100,6 @@ def judge(label: Label, secret: bool) -> Said:
     """The fact of a label: done where all that article 15 demands is there."""
     body: Object = {**label.to_object(), "secret": secret}
     return Said("failed" if label.missing else "done", body)
-
-
-def _is_marked(labelling: Labelling, seal: Seal) -> bool:
-    """Whether the device that recorded it is marked with secrecy."""
-    binding = labelling.registry.binding(fields.text(seal.device, "key"))
-    return binding is not None and binding.secret
 
 
 def _body(stores: Stores, record: str) -> Object | None:

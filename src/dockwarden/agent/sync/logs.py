@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from dockwarden.agent.metadata.completion import is_secret
 from dockwarden.agent.metadata.registry import Registry
+from dockwarden.agent.metadata.secrecy import must_stay
 from dockwarden.agent.stores import Stores
 from dockwarden.durable.queries import keep_head, kept_head
 from dockwarden.durable.tables import heads, reading, writing
@@ -175,7 +175,6 @@ class LogExchange:
         if record is None:
             return False
         if entry.envelope.kind == "quarantined":
-            device = (entry.body or {}).get("device")
-            binding = self._registry.binding(device) if isinstance(device, str) else None
-            return binding is not None and binding.secret
-        return is_secret(self._stores, record)
+            marks = self._registry.marks()  # which bay it came from is not said here: where one is marked all stay
+            return bool(marks.bays) or (entry.body or {}).get("device") in marks.devices
+        return must_stay(self._stores, self._registry, record)

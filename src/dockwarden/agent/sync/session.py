@@ -43,7 +43,7 @@ class Sync:
         self._answers = answers
         self._heartbeat = Heartbeat(stores, session)
         self._logs = LogExchange(stores, registry, enrolled.centre_key)
-        self._uploads = Uploads(stores, policy, enrolled.centre_key, session)
+        self._uploads = Uploads(stores, registry, policy, enrolled.centre_key, session)
         self._arrivals = Arrivals()
         self._up = self._stopping = False
         self._link = Link(

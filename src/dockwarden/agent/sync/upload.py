@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from dockwarden.agent import derivatives, vault
-from dockwarden.agent.metadata.completion import is_secret, label_of
+from dockwarden.agent.metadata.completion import label_of
+from dockwarden.agent.metadata.registry import Marks, Registry
+from dockwarden.agent.metadata.secrecy import must_stay, tell_gone
 from dockwarden.agent.sealed import damaged, intact, seal_of
 from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.due import Due
@@ -48,8 +50,11 @@ REST_S = 300.0
 class Uploads:
     """The uploads of a connected station; used by the sync thread alone."""
 
-    def __init__(self, stores: Stores, policy: Policy, centre_key: VerifierKey, session: str) -> None:
+    def __init__(
+        self, stores: Stores, registry: Registry, policy: Policy, centre_key: VerifierKey, session: str
+    ) -> None:
         self._stores = stores
+        self._registry = registry
         self._policy = policy
         self._centre_key = centre_key
         self._outbox = Outbox(stores.station, session)
@@ -58,6 +63,8 @@ class Uploads:
         self._secret: dict[str, float] = {}
         self._broken: dict[tuple[str, int], float] = {}
         self._to_deliver, self._to_prove = Due(stores.ledger, DELIVERED), Due(stores.ledger, RECEIVED)
+        self._sent: set[str] = set()
+        self._judged: tuple[int, Marks] | None = None
         self._looked = 0.0
 
     def connected(self, now: float) -> None:
@@ -71,6 +78,7 @@ class Uploads:
 
     def next(self, now: float) -> Offer | bytes | None:
         """The next offer, or the payload of the next chunk, or None where there is nothing to do now."""
+        self._withdraw()
         self._fill(now)
         while True:
             step = self._outbox.next(now)
@@ -120,7 +128,6 @@ class Uploads:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        self._withdraw()
         if not self._outbox.room:
             return
         waiting = {(item.record, item.part): item for item in self._waiting(now)}
@@ -130,11 +137,17 @@ class Uploads:
                 self._guarded((item.record, item.part), partial(self._add, item, now), now)
 
     def _withdraw(self) -> None:
-        """Send no more of what has been marked with secrecy meanwhile."""
+        """Send no more of what has been marked with secrecy meanwhile; asked before each chunk, it looks only where
+        the log or the marks have changed."""
+        now = self._stores.ledger.appends, self._registry.marks()
+        if now == self._judged:
+            return
         for record in {record for record, _ in self._open}:
-            if is_secret(self._stores, record) is not False:
+            if must_stay(self._stores, self._registry, record) is not False:
                 for part in [part for other, part in self._open if other == record]:
                     self._let_go(record, part)
+                tell_gone(self._stores, record, {"parts"} if record in self._sent else ())
+        self._judged = now
 
     def _waiting(self, now: float) -> list[Waiting]:
         found: list[Waiting] = []
@@ -154,7 +167,7 @@ class Uploads:
     def _may_go(self, record: str, parts: Sequence[int], now: float) -> bool:
         if self._secret.get(record, 0.0) > now or any(self._broken.get((record, part), 0.0) > now for part in parts):
             return False
-        secret = is_secret(self._stores, record)
+        secret = must_stay(self._stores, self._registry, record)
         if secret:
             self._secret[record] = now + REST_S
         return secret is False
@@ -198,6 +211,7 @@ class Uploads:
     def _payload(self, piece: Piece) -> bytes:
         with self._open[piece.item.key].open("rb") as source:
             data = os.pread(source.fileno(), piece.length, piece.offset)
+        self._sent.add(piece.item.record)
         return self._outbox.chunk(piece, data).encode()
 
     def _guarded(self, key: tuple[str, int], work: Callable[[], _T], now: float) -> _T | None:
