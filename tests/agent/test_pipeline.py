@@ -105,7 +105,8 @@ def test_what_is_not_labelled_in_time_is_late_until_it_is_labelled(
         return fields.obj(status(later), "records")["late"]
 
     assert [late_at(hours) for hours in (0, 2, 0, 2)] == [0, 1, 0, 1]
-    label_by_person(labelling, record, {"case": "市监罚〔2026〕1号", "party": "某公司", "officer": "王一"}, PERSON)
+    given = parse_given({"case": "市监罚〔2026〕1号", "party": "某公司", "officer": "王一"})
+    label_by_person(labelling, record, given, PERSON)
     assert late_at(2) == 0
 
 

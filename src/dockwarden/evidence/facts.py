@@ -26,7 +26,7 @@ KINDS = frozenset(
         *("key-rotated", "restored", "docked", "judged", "undocked", "refused", "clock-measured"),
         *("sealed", "confirmed", "quarantined", "labelled"),
         *("probed", "previewed", "fingerprinted"),
-        *("stored", "received", "delivered", "backed-up", "drilled", "exported"),
+        *("stored", "received", "delivered", "backed-up", "drilled", "exported", "finding"),
     }
 )
 """The kinds that this program writes; a reader accepts any word, because the list grows."""
