@@ -115,6 +115,10 @@ class Catalogue:
                 self.alarm(_station(entry.envelope), error.code, error.what, error.where, at, entry.envelope_bytes)
             raise
 
+    def project(self, connection: Connection, entry: Entry, at: str) -> None:
+        """What follows from an entry that was mirrored; part of the caller's transaction."""
+        _project(connection, entry, at)
+
     def alarm(self, station: str, code: str, what: str, where: str, at: str, evidence: bytes = b"") -> None:
         """Keep an alarm, once, with what was received."""
         with writing(self.engine, self._files) as connection:
