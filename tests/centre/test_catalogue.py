@@ -10,6 +10,7 @@ from tests.centre.centre_samples import T0, Footage, StationSide, fact, label_bo
 from tests.centre.desk import Desk, Talk
 
 from dockwarden.centre.catalogue import MOST_ALARMS, Catalogue
+from dockwarden.centre.records import station_states
 from dockwarden.durable.ledger import ForkError, GapError
 from dockwarden.durable.queries import log_root
 from dockwarden.durable.tables import reading
@@ -168,6 +169,65 @@ def test_projections_are_made_anew_where_they_are_missing(talk: Talk) -> None:
     again = Catalogue(engine, files, "centre")
     assert again.records(None, 10) == records[::-1]
     assert again.records_of_case("某市监罚/2026/1") == [records[1]]
+
+
+def attention(talk: Talk) -> dict[str, object]:
+    (found,) = station_states(talk.desk.archive, talk.desk.hearing)
+    return dict(found["attention"])
+
+
+def test_what_the_logs_say_that_needs_a_person_is_counted_by_the_latest_fact(talk: Talk) -> None:
+    calm = {"generations": 1, "upload_stuck_since": None} | dict.fromkeys(
+        ("quarantined", "findings", "not_confirmed", "backup_failed", "drill_failed"), 0
+    )
+    one, two = seal_many(talk.side, 2)
+    mirror(talk.desk, *talk.side.entries)
+    assert attention(talk) == calm
+    for record in (one, two):
+        talk.side.say("backed-up", record, outcome="failed", place="off-site")
+        talk.side.say("drilled", record, outcome="failed", place="off-site")
+    talk.side.say("confirmed", one, outcome="failed", place="station")
+    talk.side.say("quarantined", record_id("item"), place="station")
+    talk.side.say("finding", two, withheld=True)
+    mirror(talk.desk, *talk.side.entries)
+    assert attention(talk) == calm | {
+        "quarantined": 1, "findings": 1, "not_confirmed": 1, "backup_failed": 2, "drill_failed": 2
+    }  # fmt: skip
+    talk.side.say("backed-up", one, place="off-site")
+    talk.side.say("drilled", one, outcome="void", place="off-site")
+    later = StationSide("st-01", "2aaaaaaa")
+    later.say("restored")
+    mirror(talk.desk, *talk.side.entries)
+    mirror(talk.desk, *later.entries)
+    found = attention(talk)
+    assert (found["backup_failed"], found["drill_failed"], found["generations"]) == (1, 1, 2)
+
+
+def test_an_upload_that_is_stuck_is_told_with_its_oldest_record_but_no_secret_one(talk: Talk) -> None:
+    side, desk = talk.side, talk.desk
+    footages = [Footage(record_id(f"waits {number}"), b"%d" % number) for number in range(3)]
+    seals = [
+        side.sealed(footage, sealed_at=f"2026-11-24T0{number}:00:00.000Z") for number, footage in enumerate(footages)
+    ]
+    side.say("labelled", footages[0].record, label_body(), withheld=True)  # it is secret
+    side.say("stored", footages[1].record, {}, place="centre")  # a station's word for it is none
+    mirror(desk, *side.entries)
+    desk.time.wall = "2026-11-24T12:59:00.000Z"
+    assert attention(talk)["upload_stuck_since"] is None
+    desk.time.wall = "2026-11-24T15:00:00.000Z"
+    assert attention(talk)["upload_stuck_since"] == "2026-11-24T01:00:00.000Z"
+    talk.upload(footages[1], seals[1])
+    assert attention(talk)["upload_stuck_since"] == "2026-11-24T02:00:00.000Z"
+    talk.upload(footages[2], seals[2])
+    assert attention(talk)["upload_stuck_since"] is None
+
+
+def test_a_flood_of_one_alarm_hides_no_other(talk: Talk) -> None:
+    catalogue = talk.desk.archive.catalogue
+    for number in range(MOST_ALARMS + 5):
+        catalogue.alarm("st-01", "another-station", "what", f"record {number}", T0)
+    catalogue.alarm("st-01", "fork", "what", "log", T0)
+    assert [alarm.code for alarm in catalogue.alarms("st-01")].count("fork") == 1
 
 
 def test_alarms_are_kept_once_and_bounded(talk: Talk) -> None:

@@ -2,18 +2,21 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from tests.centre.centre_samples import T0, Footage, StationSide, fact, record_id
 from tests.centre.desk import CENTRE, Desk, Talk
 
+from dockwarden.centre import forks
+from dockwarden.centre.forks import branch_of
 from dockwarden.centre.hearing import SILENT_S
 from dockwarden.centre.records import station_state
 from dockwarden.centre.stations import ASK_AGAIN_S
 from dockwarden.durable.ledger import ForkError
 from dockwarden.evidence import checkpoints, merkle, notes
-from dockwarden.evidence.canonical import MalformedError
+from dockwarden.evidence.canonical import MalformedError, Object
 from dockwarden.evidence.checkpoints import Head, sign_head
 from dockwarden.evidence.notes import SignatureError, SigningKey
 from dockwarden.wire.errors import RemoteError
@@ -181,7 +184,8 @@ def test_a_forked_head_is_not_cosigned_and_raises_an_alarm(talk: Talk) -> None:
         with pytest.raises(RemoteError) as caught:
             talk.line.on_head(HeadMessage(forked).encode())
         assert caught.value.code == "fork"
-    assert talk.said == []
+        message = head_of(talk)
+        assert (message.cosigned, message.seen) == (None, LogSize(talk.side.log, 0))  # it is to tell its branch
     alarms = station_state(talk.desk.archive, talk.desk.hearing, "st-01")["alarms"]
     assert [(alarm["code"], alarm["where"]) for alarm in alarms] == [("fork", talk.side.log)]
     later = Footage(record_id("later"), b"later")
@@ -197,6 +201,95 @@ def test_forked_entries_are_not_taken_and_raise_an_alarm(talk: Talk) -> None:
         talk.line.on_facts(other.encode())
     assert (talk.said, talk.desk.archive.ledger.size(talk.side.log)) == ([], 3)
     assert [alarm.code for alarm in talk.desk.archive.catalogue.alarms("st-01")] == ["fork"]
+
+
+def other_history(side: StationSide, since: int, count: int) -> StationSide:
+    """The same station, which goes on from its entry `since` in another way."""
+    other = StationSide(side.name)
+    other.entries = side.entries[:since]
+    for _ in range(count):
+        other.say("docked", None, {"bay": "2"})
+    return other
+
+
+def findings(talk: Talk) -> list[Object]:
+    entries = talk.desk.archive.ledger.entries()
+    return [entry.body or {} for entry in entries if entry.envelope.kind == "finding"]
+
+
+def tell_all(talk: Talk, side: StationSide) -> None:
+    """What a station does after it has connected, as long as it is answered."""
+    for _ in range(20):
+        talk.said.clear()
+        with suppress(RemoteError):
+            talk.line.on_head(HeadMessage(side.head()).encode())
+        if not talk.said:
+            return
+        message = head_of(talk)
+        if message.cosigned is not None:
+            return
+        assert message.seen is not None
+        batch = FactBatch(side.log, message.seen.size, tuple(side.entries[message.seen.size :][:2]))
+        if batch.entries:
+            talk.line.on_facts(batch.encode())
+    pytest.fail("it is asked for ever")
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_both_branches_of_a_forked_log_are_kept_and_our_own_log_says_so_once(talk: Talk, count: int) -> None:
+    sealed_log(talk.side, 4)
+    talk.line.on_facts(talk.side.batch())
+    other = other_history(talk.side, 2, count)
+    for _ in range(2):
+        tell_all(talk, other)
+    mirrored = talk.desk.archive.ledger.entries(log=other.log)
+    assert mirrored[:4] == talk.side.entries
+    beside = branch_of(talk.desk.archive.catalogue, other.log)
+    held = {entry.envelope_bytes for entry in [*mirrored, *beside]}
+    assert {entry.envelope_bytes for entry in [*talk.side.entries, *other.entries]} == held
+    assert [(body["code"], body["log"]) for body in findings(talk)] == [("fork", other.log)]
+    talk.desk.restart()
+    talk = talk.desk.talks["st-01"]
+    tell_all(talk, other)
+    assert branch_of(talk.desk.archive.catalogue, other.log) == beside
+    assert len(findings(talk)) == 1
+    assert talk.take("head") == []  # nothing is cosigned, and nothing more is asked for
+    footage = Footage(record_id("later"), b"later")
+    assert len(talk.upload(footage, talk.side.seal(footage))) == 1  # intake goes on
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_station_that_goes_on_where_the_mirror_is_is_mirrored_and_cosigned_again(talk: Talk, restart: bool) -> None:
+    sealed_log(talk.side, 4)
+    talk.line.on_facts(talk.side.batch())
+    tell_all(talk, other_history(talk.side, 2, 1))
+    talk.side.say("docked", None, {"bay": "1"})
+    if restart:
+        talk.desk.restart()
+        talk = talk.desk.talks["st-01"]
+    tell_all(talk, talk.side)
+    assert talk.desk.archive.ledger.entries(log=talk.side.log) == talk.side.entries
+    talk.line.on_head(HeadMessage(talk.side.head()).encode())
+    assert head_of(talk).cosigned is not None
+
+
+def test_another_branch_never_grows_out_of_the_mirrors_end(talk: Talk) -> None:
+    sealed_log(talk.side, 4)
+    talk.line.on_facts(talk.side.batch())
+    other = other_history(talk.side, 2, 9)
+    with suppress(RemoteError):
+        talk.line.on_head(HeadMessage(other.head(3)).encode())
+    talk.line.on_facts(FactBatch(other.log, 4, tuple(other.entries[4:])).encode())
+    assert talk.desk.archive.ledger.size(other.log) == 4
+
+
+def test_what_is_kept_of_a_branch_has_an_end(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "MOST_ENTRIES", 3)
+    sealed_log(talk.side, 4)
+    talk.line.on_facts(talk.side.batch())
+    other = other_history(talk.side, 0, 4)
+    tell_all(talk, other)
+    assert len(branch_of(talk.desk.archive.catalogue, other.log)) == 3
 
 
 def test_a_station_may_not_speak_of_anothers_log(make_desk: MakeDesk, side: StationSide) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dockwarden.centre.web.needs import ALARMS
+
 PARTY = "京海市<script>alert('x')</script>便民超市"
 CASE = "某州某县市监处罚〔2026〕12号"
 OFFICER = "古丽娜尔·买买提"
@@ -160,12 +162,21 @@ class SampleOffice:
     def stations(self) -> list[dict[str, Any]]:
         head = {"size": 148_822, "root": "q1Zk0o3mYb1x7nq2yqk0wq1o2mZkY9b4p6o8r0s2t4U="}
         since = "2026-11-24T08:00:00.000Z"
+        alarms = [{"code": code, "what": f"w {PARTY}", "where": "<b>x</b>", "at": since} for code in ALARMS]
+        alarms += [{**alarms[2], "where": "record 2"}, {"code": "<i>new</i>", "what": "", "where": "", "at": since}]
+        nothing = {"total": 3, "unlabelled": 0, "late": 0, "waiting_upload": 0, "waiting_backup": 0}
+        calm = {**status([bay("1", "empty")]), "records": nothing, "disk": {"total": 10, "free": 9}, "findings": []}
         return [
             {"station": "station-1", "state": "online", "since": since, "as_of": since, "status": status(),
              "head": head},
             {"station": "zhongxin-suo-shichangjianguan-2", "state": "offline", "since": since,
-             "as_of": "2026-11-24T07:59:55.000Z", "status": status(bays()[2:6]), "head": head},
+             "as_of": "2026-11-24T07:59:55.000Z", "status": {**status(bays()[2:6]), "findings": [PARTY, PARTY]},
+             "head": head, "alarms": alarms,
+             "attention": {"generations": 2, "upload_stuck_since": since, "quarantined": 3, "findings": 1,
+                           "not_confirmed": 1, "backup_failed": 2, "drill_failed": 1}},
             {"station": "station-3", "state": "unknown", "since": None, "as_of": None, "status": None, "head": None},
+            {"station": "station-4", "state": "online", "since": since, "as_of": since, "status": calm,
+             "head": head, "alarms": [], "attention": {"generations": 1, "upload_stuck_since": None}},
         ]  # fmt: skip
 
     def records(self, station: str | None, limit: int, before: str | None) -> list[dict[str, Any]]:

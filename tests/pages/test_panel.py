@@ -76,7 +76,7 @@ def test_a_station_without_bays_and_with_doubts_says_so() -> None:
     with serve_http(panel_app(lambda: {**status([]), "findings": [PARTY, PARTY]}), "127.0.0.1", 0) as server:
         text = get(server.url + "/").text
     assert "还没有配置仓位" in text
-    assert "启动检查有 2 项未能完成" in text
+    assert "有 2 项需要管理员查看" in text
     assert PARTY not in text
 
 

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.pages.fetching import Page, assert_sound, get
 from tests.pages.page_samples import ABSURD, CASE, PARTY, SampleOffice, fact, facts, record_id
 
 from dockwarden.centre.web.app import web_app
+from dockwarden.centre.web.needs import ALARMS, needs
 from dockwarden.centre.web.records import PAGE
 from dockwarden.centre.web.timeline import ordered, road
 from dockwarden.service.pages import Server, serve_http
@@ -55,6 +59,83 @@ def test_an_offline_station_shows_since_when_and_what_was_last_known(server: Ser
     assert "Out of contact since 2026-11-24 16:00:00 This is what was last known, at 2026-11-24 15:59:55" in text
     assert "It has never told its status" in text
     assert set(get(server.url + "/stations.json").text[:8]) <= set('{"html":')
+
+
+def shown_needs(card: str) -> dict[str, str]:
+    """The needs that are shown: code and tone, in order."""
+    return {code: tone for tone, code in re.findall(r'class="need (bad|warn)" data-need="([^"]+)"', card)}
+
+
+def test_what_of_a_station_needs_a_person_is_on_its_page_the_gravest_first(server: Server) -> None:
+    found = shown_needs(get(server.url + "/records?station=zhongxin-suo-shichangjianguan-2").text)
+    bad = {f"alarm.{code}" for code in ALARMS} | {"alarm", "late", "backup-failed", "drill-failed", "stuck"}
+    warn = {"restored", "not-confirmed", "quarantined", "finding", "unlabelled", "doubts", "bay-incomplete"}
+    assert found == dict.fromkeys(bad, "bad") | dict.fromkeys(warn | {"bay-refused", "disk-low", "away"}, "warn")
+    assert list(found.values()) == sorted(found.values())
+
+
+def test_the_list_names_the_stations_that_need_a_person_and_what_is_gravest(server: Server) -> None:
+    text = get(server.url + "/stations?lang=en").text
+    cards = dict(re.findall(r'id="station-([^"]+)"(.*?)<p class="head-line">', text, re.S))
+    assert list(shown_needs(cards["zhongxin-suo-shichangjianguan-2"])) == [f"alarm.{code}" for code in ALARMS]
+    assert "and 15 more" in cards["zhongxin-suo-shichangjianguan-2"]
+    assert next(iter(shown_needs(cards["station-1"]))) == "late"
+    assert shown_needs(cards["station-4"]) == {}
+    assert "2 stations need a person: station-1 , zhongxin-suo-shichangjianguan-2" in Page(text).text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("zh", ["账本分叉", "已重新开始", "上传停滞", "3 个文件在隔离区", "异地备份失败", "恢复演练失败", "未标注",
+                "已超过时限", "采集站失联", "报警：<i>new</i>"]),
+        ("en", ["Forked ledger", "begun anew", "Upload stuck", "3 files are in quarantine", "Off-site backup failed",
+                "The restore drill failed", "are unlabelled", "are past their deadline", "Out of contact"]),
+    ],
+)  # fmt: skip
+def test_it_is_said_in_words(server: Server, language: str, words: list[str]) -> None:
+    got = get(f"{server.url}/records?station=zhongxin-suo-shichangjianguan-2&lang={language}")
+    text = assert_sound(got.text, {"zh": "zh-CN"}.get(language, language)).text
+    for word in words:
+        assert word in text, word
+    assert "<i>new" not in got.text
+    assert words[0] in Page(get(f"{server.url}/stations?lang={language}").text).text
+    assert "data-need" not in get(server.url + "/records?station=station-4").text
+
+
+def test_every_alarm_of_the_centre_has_words() -> None:
+    """A code that has none is told by its code alone: each that the centre can raise has some."""
+    sources = (Path(__file__).parents[2] / "src/dockwarden/centre").rglob("*.py")
+    calls = re.findall(
+        r"(?:\balarm\(\s*self\._station(?:\.name)?,|\bAlarm\(|_alarm\(|catalogue\.alarm\([^,]+,)\s*\"([a-z-]+)\"",
+        "".join(path.read_text() for path in sources),
+    )
+    assert set(calls) == set(ALARMS)
+
+
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["alarms", "attention", "status", "state", "since"]), anything)
+    | st.fixed_dictionaries(
+        {
+            "alarms": st.lists(st.dictionaries(st.sampled_from(["code", "at"]), anything), max_size=3),
+            "attention": st.dictionaries(
+                st.sampled_from(["generations", "quarantined", "upload_stuck_since"]), anything
+            ),
+            "status": st.dictionaries(st.sampled_from(["records", "disk", "findings", "bays"]), anything),
+        }
+    )
+)
+def test_whatever_is_told_of_a_station_its_needs_can_be_shown(told: dict[str, Any]) -> None:
+    for need in needs(told):
+        assert need.tone in ("bad", "warn")
+        assert need.n >= 1
 
 
 def test_records_are_paged_and_narrowed(server: Server) -> None:

@@ -8,12 +8,26 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, insert, inspect, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+    update,
+)
 
 from dockwarden.centre.tables import TABLES, alarms, generations, heard, labels, records, stations
 from dockwarden.durable.files import Files
 from dockwarden.durable.ledger import ForkError, add
-from dockwarden.durable.tables import entries, logs, reading, writing
+from dockwarden.durable.tables import entries, latest, logs, reading, writing
 from dockwarden.evidence.canonical import MalformedError
 from dockwarden.evidence.facts import Entry, Envelope
 from dockwarden.evidence.notes import VerifierKey
@@ -53,6 +67,7 @@ class Catalogue:
         self.engine = engine
         self._files = files
         self._centre = centre
+        self._settled: dict[str, int] = {}
         with reading(engine) as connection:
             projected = inspect(connection).has_table(records.name)
         with writing(engine, files) as connection:
@@ -114,6 +129,10 @@ class Catalogue:
             if entry is not None:
                 self.alarm(_station(entry.envelope), error.code, error.what, error.where, at, entry.envelope_bytes)
             raise
+
+    def project(self, connection: Connection, entry: Entry, at: str) -> None:
+        """What follows from an entry that was mirrored; part of the caller's transaction."""
+        _project(connection, entry, at)
 
     def alarm(self, station: str, code: str, what: str, where: str, at: str, evidence: bytes = b"") -> None:
         """Keep an alarm, once, with what was received."""
@@ -191,6 +210,54 @@ class Catalogue:
         """The records whose newest label has the case's key, oldest first."""
         query = select(records.c.record).join(labels, labels.c.record == records.c.record)
         return self._column(query.where(labels.c.case_key == key).order_by(records.c.number))
+
+    def latest_counts(self) -> dict[str, dict[tuple[str, str], int]]:
+        """For each station how many of its records have a latest fact (kind, outcome) of which a person should know:
+        what is in quarantine, what was found, and what has failed."""
+        told = or_(latest.c.kind == "quarantined", latest.c.kind == "finding")
+        failed = and_(latest.c.kind.in_(("backed-up", "drilled", "confirmed")), latest.c.outcome == "failed")
+        columns = (latest.c.log, latest.c.kind, latest.c.outcome)
+        query = select(*columns, func.count()).where(or_(told, failed), latest.c.outcome != "void").group_by(*columns)
+        found: dict[str, dict[tuple[str, str], int]] = {}
+        with reading(self.engine) as connection:
+            for log, kind, outcome, count in connection.execute(query):
+                counts = found.setdefault(log.partition(".")[0], {})
+                counts[kind, outcome] = counts.get((kind, outcome), 0) + count
+        return found
+
+    def oldest_waiting(self, station: str) -> str | None:
+        """When the oldest record of a station was sealed (UTC) that is not stored here; None where none waits.
+
+        A record whose label's body is withheld is secret: it does not wait. What is stored stays so, and each look
+        goes on where the one before has ended.
+        """
+        stored, label = latest.alias("stored"), latest.alias("label")
+        is_stored = exists().where(
+            stored.c.record == records.c.record,
+            stored.c.kind == "stored",
+            stored.c.outcome == "done",
+            _of_place(stored.c.log, self._centre),
+        )
+        is_secret = (
+            exists()
+            .where(label.c.record == records.c.record, label.c.kind == "labelled")
+            .where(entries.c.log == label.c.log, entries.c.seq == label.c.seq, entries.c.body.is_(None))
+        )
+        query = (
+            select(records.c.number, records.c.record)
+            .where(records.c.station == station, records.c.number >= self._settled.get(station, 0))
+            .where(~is_stored, ~is_secret)
+            .order_by(records.c.number)
+            .limit(1)
+        )
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            sealed = (entries.c.record == row.record, entries.c.kind == "sealed")
+            envelope = connection.execute(select(entries.c.envelope).where(*sealed).limit(1)).scalar_one()
+        self._settled[station] = row.number
+        return Envelope.decode(envelope).at.utc
 
     def _column(self, query: Select[str]) -> list[str]:
         with reading(self.engine) as connection:

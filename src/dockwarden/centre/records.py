@@ -12,18 +12,34 @@ from dockwarden.durable.tables import reading
 from dockwarden.evidence import ids
 from dockwarden.evidence.facts import Entry
 from dockwarden.evidence.notes import VerifierKey
-from dockwarden.rules.deadlines import Policy
+from dockwarden.rules.deadlines import Policy, parse_utc
 from dockwarden.rules.records import Witnesses, describe
 from dockwarden.wire.messages import ORIGINAL, PARTS
 
+STUCK_S = 12 * 3600
+"""A record that has waited for so long to be stored here is told to people."""
+
+_COUNTED = {
+    ("quarantined", "done"): "quarantined",
+    ("finding", "done"): "findings",
+    ("confirmed", "failed"): "not_confirmed",
+    ("backed-up", "failed"): "backup_failed",
+    ("drilled", "failed"): "drill_failed",
+}
+
 
 def station_states(archive: Archive, hearing: Hearing) -> list[dict[str, Any]]:
-    """All enrolled stations: state, since when, and what was last known."""
-    return [station_state(archive, hearing, name) for name in archive.catalogue.station_keys()]
+    """All enrolled stations: state, since when, what was last known, and what of them needs a person."""
+    counts = archive.catalogue.latest_counts()
+    names = archive.catalogue.station_keys()
+    return [
+        {**station_state(archive, hearing, name), "attention": _attention(archive, name, counts.get(name, {}))}
+        for name in names
+    ]
 
 
 def station_state(archive: Archive, hearing: Hearing, name: str) -> dict[str, Any]:
-    """One station (docs/formats/cli.md, `centre stations`)."""
+    """One station (docs/formats/cli.md, `centre stations`), but for its `attention`."""
     catalogue = archive.catalogue
     known = Questions(catalogue.engine, archive.files).status(name)
     state, since = hearing.state(name, catalogue.presence(name))
@@ -92,6 +108,19 @@ def part_file(archive: Archive, record: str, part: str) -> Path | None:
         return file if file.exists() else None
     content = archive.store.find(record)
     return content / "original" if content is not None else None
+
+
+def _attention(archive: Archive, name: str, counts: dict[tuple[str, str], int]) -> dict[str, Any]:
+    """What the station's mirrored logs say that needs a person; counts of records, and times."""
+    oldest = archive.catalogue.oldest_waiting(name)
+    waited = 0.0
+    if oldest is not None:
+        waited = (parse_utc(archive.clock().utc) - parse_utc(oldest)).total_seconds()
+    return {
+        "generations": len(archive.catalogue.logs_of(name)),
+        "upload_stuck_since": oldest if waited > STUCK_S else None,
+        **{word: counts.get(key, 0) for key, word in _COUNTED.items()},
+    }
 
 
 def _head(catalogue: Catalogue, name: str) -> dict[str, Any] | None:

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 from dockwarden.centre.archive import Archive
 from dockwarden.centre.catalogue import KnownPresence
+from dockwarden.centre.forks import Forks
 from dockwarden.centre.hearing import Hearing
 from dockwarden.centre.questions import Questions
-from dockwarden.durable.ledger import GapError
+from dockwarden.durable.ledger import ForkError, GapError
 from dockwarden.durable.queries import keep_head, kept_head, log_root, log_size
 from dockwarden.durable.tables import reading, writing
 from dockwarden.evidence import checkpoints, notes
@@ -29,6 +31,8 @@ KEEP_S = 30.0
 MOST_PAST = 64
 """Sessions of a station that are known to be over."""
 
+_FORKED = "the station's head is not that of the entries it sent"
+
 
 class StationLine:
     """The line to one station; used by the office's thread alone. `publish` takes a lane and a payload."""
@@ -47,6 +51,7 @@ class StationLine:
         self._hearing = hearing
         self._publish = publish
         self._seen: LogSize | None = None
+        self._forks = Forks(archive, station_key.name)
         self._presence = archive.catalogue.presence(station_key.name)
         self._past: deque[str] = deque(maxlen=MOST_PAST)
         self._kept_at = self._asked_at = float("-inf")
@@ -90,11 +95,23 @@ class StationLine:
         self._questions.answered(asked, answer.at, answer.answer)
 
     def on_facts(self, payload: bytes) -> None:
-        """Take entries of the station's log; raises MalformedError, RemoteError, ForkError."""
+        """Take entries of the station's log; raises MalformedError, RemoteError, ForkError.
+
+        Those of another branch of a forked log are kept beside the mirror.
+        """
         batch = FactBatch.decode(payload)
         self._own(batch.log)
-        with suppress(GapError):  # some were lost on the way: the reply says how far we are
-            self._archive.catalogue.mirror(batch.entries, self._archive.clock().utc)
+        forks = self._forks
+        if forks.is_astray(batch.log):
+            forks.take(batch.log, batch.start, batch.entries)
+            self._reply(batch.log, None, forks.held(batch.log))
+            return
+        try:
+            with suppress(GapError):  # some were lost on the way: the reply says how far we are
+                self._archive.catalogue.mirror(batch.entries, self._archive.clock().utc)
+        except ForkError:
+            forks.found(batch.log, b"".join(entry.envelope_bytes for entry in batch.entries))
+            raise
         self._reply(batch.log, None)
 
     def on_head(self, payload: bytes) -> None:
@@ -105,6 +122,8 @@ class StationLine:
         if message.cosigned is not None:
             self._keep_own(message.cosigned)
         self._seen = message.seen
+        if self._forks.is_astray(head.log) and not self._forks.settle(head):
+            self._ask_for_branch(head, message.head)
         self._reply(head.log, self._cosign(head, message.head))
 
     def _is_over(self, presence: Presence) -> bool:
@@ -138,7 +157,7 @@ class StationLine:
     def _cosign(self, head: Head, note: bytes) -> bytes | None:
         """Cosign a head that our mirror bears out; None where the mirror is not that far yet.
 
-        Raises RemoteError where the mirror says otherwise: the log was forked. The head is kept in an alarm.
+        Raises RemoteError where the mirror says otherwise: the log was forked.
         """
         catalogue, key = self._archive.catalogue, self._archive.key
         with reading(catalogue.engine) as connection:
@@ -147,15 +166,31 @@ class StationLine:
             mine = log_root(connection, head.log, head.size)
             kept = kept_head(connection, head.log, key.name)
         if mine != head.root:
-            what = "the station's head is not that of the entries it sent"
-            catalogue.alarm(self._station.name, "fork", what, head.log, self._archive.clock().utc, note)
-            raise RemoteError("fork", what, head.log)
+            self._forked(head, note)
+            self._forks.found(head.log, note)
+            self._ask_for_branch(head, note)
         if kept is not None and Head.parse(notes.parse(kept).text).size >= head.size:
             return kept
         cosigned = key.cosign(note, int(parse_utc(self._archive.clock().utc).timestamp()))
         with writing(catalogue.engine, self._archive.files) as connection:
             keep_head(connection, head, key.name, cosigned)
         return cosigned
+
+    def _ask_for_branch(self, head: Head, note: bytes) -> NoReturn:
+        """Ask for what is not here yet of the branch that the station is on; raises RemoteError.
+
+        Once all of it is here its head is kept in an alarm, and no answer is given: the station would only ask on.
+        """
+        held = self._forks.held(head.log)
+        if held < head.size:
+            self._reply(head.log, None, held)
+        else:
+            self._forked(head, note)
+        raise RemoteError("fork", _FORKED, head.log)
+
+    def _forked(self, head: Head, note: bytes) -> None:
+        at = self._archive.clock().utc
+        self._archive.catalogue.alarm(self._station.name, "fork", _FORKED, head.log, at, note)
 
     def _keep_own(self, note: bytes) -> None:
         """Keep our own head under the station's cosignature, checked against our own tree.
@@ -188,7 +223,8 @@ class StationLine:
             kept = kept_head(connection, log, self._station.name)
         return 0 if kept is None else Head.parse(notes.parse(kept).text).size
 
-    def _reply(self, log: str, cosigned: bytes | None) -> None:
+    def _reply(self, log: str, cosigned: bytes | None, held: int | None = None) -> None:
+        """Say what we have of a station's log, in the mirror or, of a branch beside it, `held`."""
         ledger = self._archive.ledger
         mine = ledger.head(self._archive.key)
         size = Head.parse(notes.parse(mine).text).size
@@ -196,5 +232,5 @@ class StationLine:
         if known > size:
             raise RemoteError("we-are-behind", "the station has seen more of our log than we have", log)
         proof = ledger.consistency_proof(known, size)
-        seen = LogSize(log, ledger.size(log))
+        seen = LogSize(log, ledger.size(log) if held is None else held)
         self._publish("head", HeadMessage(mine, seen, cosigned, tuple(proof)).encode())

@@ -4,7 +4,7 @@
 where they are missing (`catalogue.Catalogue`).
 """
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 TABLES = MetaData()
 
@@ -72,6 +72,21 @@ alarms = Table(
     Column("at", Text, nullable=False),
     Column("evidence", LargeBinary, nullable=False),  # what was received, as it was received
 )
+
+branches = Table(
+    "branches",
+    TABLES,
+    Column("number", Integer, primary_key=True, autoincrement=True),  # in the order in which they came
+    Column("log", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),  # of the envelope
+    Column("envelope", LargeBinary, nullable=False),
+    Column("body", LargeBinary),
+    Column("bytes", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+    UniqueConstraint("log", "seq", "sha256"),
+)
+"""What stations have told of their logs beside what is mirrored: the other branches of forks."""
 
 generations = Table(
     "generations",

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
+from dockwarden.centre.web.needs import Need, needs
 from dockwarden.centre.web.view import OfficeView, part_of, text_of
 from dockwarden.service.pages import Pages
 
@@ -29,6 +30,7 @@ class Card:
     total: Any
     ledger: Any
     head: Mapping[str, Any]
+    needs: tuple[Need, ...]
 
     @property
     def stale(self) -> bool:
@@ -50,7 +52,9 @@ def add(app: FastAPI, pages: Pages, office: OfficeView) -> None:
         return {
             "html": pages.fragment(request, "cards.html", cards=cards),
             "spoken": {
-                card.station: words("station.spoken", station=card.station, state=words(f"station.{card.state}"))
+                card.station: words(
+                    "station.spoken", station=card.station, state=words(f"station.{card.state}"), n=len(card.needs)
+                )
                 for card in cards
             },
         }
@@ -78,6 +82,7 @@ def card(station: Mapping[str, Any]) -> Card:
         total=disk.get("total"),
         ledger=part_of(status, "ledger").get("size"),
         head=part_of(station, "head"),
+        needs=needs(station),
     )
 
 
