@@ -167,7 +167,7 @@ class UsbBays:
 
     def _enter(self, bay: str, device: UsbDevice, put: Callable[[Event], None]) -> _Occupant:
         occupant = _Occupant(device, time.monotonic(), changed=time.monotonic())
-        reason = objection(device)
+        reason = objection(device, self._profiles)
         try:
             set_authorized(device, reason is None)
         except OSError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dockwarden.agent.drivers import profiles as known
+from dockwarden.agent.drivers.descriptors import DescriptorError
 from dockwarden.agent.drivers.mass_storage import MassStorage, look
 from dockwarden.agent.drivers.profiles import Profile, Seen
 from dockwarden.agent.drivers.source import (
@@ -193,4 +194,5 @@ def _seen(device: UsbDevice, mounted: Sequence[Mounted]) -> Seen:
     """What all volumes together show."""
     folders = frozenset(name for each in mounted for name in look(each.point).folders)
     label = next((each.label for each in mounted if each.label), None)
-    return Seen(device.vendor, device.product, label, folders)
+    usb = None if isinstance(device.descriptors, DescriptorError) else device.descriptors.usb_id
+    return Seen(device.vendor, device.product, label, folders, usb)
