@@ -1,7 +1,6 @@
 """Profiles are data: good ones are taken, a wrong one says what is wrong, two that fit are an error."""
 
 import json
-import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,9 @@ from hypothesis import strategies as st
 
 from dockwarden.agent.drivers import profiles
 from dockwarden.agent.drivers.profiles import ProfileError, Seen, allowed_interfaces, choose, load, parse, read
+from dockwarden.agent.drivers.source import decode_name
 from dockwarden.agent.drivers.toml_lines import line_of, lines_of
+from dockwarden.agent.metadata.filenames import take_apart
 
 GOOD = """
 name = "other"
@@ -32,7 +33,8 @@ def folder_of(tmp_path: Path, **files: str) -> Path:
 def test_the_built_in_profiles_are_good_and_have_one_fallback() -> None:
     loaded = load()
     assert loaded.refused == ()
-    assert {profile.name for profile in loaded.profiles} == {"dcam", "recorder", "generic"}
+    names = "data-local dcam dcf generic month-folders olympus panasonic recorder sony-voice"
+    assert [profile.name for profile in loaded.profiles] == names.split()
     assert [profile.name for profile in loaded.profiles if not profile.match] == ["generic"]
 
 
@@ -43,7 +45,19 @@ def test_the_built_in_profiles_are_good_and_have_one_fallback() -> None:
         (Seen(product="DCAM X3"), "dcam"),
         (Seen(folders=frozenset({"REC_FILE", "REC_FILE/FOLDER01"})), "recorder"),
         (Seen(product="DCAM-X3", folders=frozenset({"REC_FILE"})), "dcam"),
-        (Seen(folders=frozenset({"DCIM", "DCIM/100MEDIA"})), "generic"),
+        (Seen(folders=frozenset({"DCIM", "DCIM/100MEDIA"})), "dcf"),
+        (Seen(folders=frozenset({"DCIM", "DCIM/100_1124", "DCIM/999CANON"})), "dcf"),
+        (Seen(folders=frozenset({"DCIM", "DCIM/100MEDIA", "DCIM/20261124"})), "dcam"),
+        (Seen(folders=frozenset({"DCIM", "DCIM/00000000"})), "dcam"),
+        (Seen(folders=frozenset({"DCIM", "DCIM/099MEDIA", "DCIM/100media", "DCIM/100MEDIAX"})), "generic"),
+        (Seen(folders=frozenset({"RECORDER", "RECORDER/FOLDER_A"})), "olympus"),
+        (Seen(folders=frozenset({"SD_VOICE"})), "panasonic"),
+        (Seen(folders=frozenset({"VOICE"})), "sony-voice"),
+        (Seen(folders=frozenset({"VOICE", "REC_FILE"})), "recorder"),
+        (Seen(folders=frozenset({"Nov.24.2026"})), "month-folders"),
+        (Seen(folders=frozenset({"VIDEO", "VIDEO/Nov.24.2026"})), "month-folders"),
+        (Seen(folders=frozenset({"DATA", "DATA/LOCAL"})), "data-local"),
+        (Seen(folders=frozenset({"DATA"})), "generic"),
         (Seen(), "generic"),
     ],
 )
@@ -233,10 +247,17 @@ def test_no_values_raise_anything_but_a_profile_error(values: dict[str, object])
 
 
 def test_every_name_pattern_of_the_built_in_profiles_has_an_example_here() -> None:
-    examples = [
-        "DCAM_ZB2041_650113_20261124_091500_IMP.mp4",
-        "ZB2041_650113_20261124091500_0007.MP4",
-        "261124_0915.wav",
-    ]
-    patterns = [pattern.name for profile in load().profiles for pattern in profile.names]
-    assert all(any(re.fullmatch(pattern, example) for example in examples) for pattern in patterns)
+    examples = {
+        "dcam": [
+            "DCIM/20261124/DCAM_ZB2041_650113_20261124_091500_IMP.mp4",
+            "VIDEO/ZB2041_650113_20261124091500_0007.MP4",
+        ],
+        "recorder": ["REC_FILE/FOLDER01/261124_0915.wav"],
+        "dcf": ["DCIM/100MEDIA/DSCF0001.JPG"],
+        "olympus": ["RECORDER/FOLDER_A/191003_0017.MP3", "RECORDER/FOLDER_B/DS300017.DS2"],
+        "month-folders": ["Nov.24.2026/091507#+.avi"],
+        "data-local": ["DATA/2026-11-24_011507.mp4", "DATA/LOCAL/0000-00-00_000000.mp4"],
+    }
+    for profile in load().profiles:
+        fitting = [take_apart(decode_name(path.encode()), profile).pattern for path in examples.get(profile.name, [])]
+        assert fitting == list(profile.names), profile.name

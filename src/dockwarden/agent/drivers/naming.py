@@ -12,7 +12,7 @@ GROUPS = frozenset({"cam", "officer", "date", "time", "seq", "part", "dir", "imp
 LOG_GROUPS = frozenset({"date", "time", "event", "file"})
 """Named groups that the pattern of a log's line may have."""
 
-SidecarKind: TypeAlias = Literal["position", "subtitle", "thumbnail"]
+SidecarKind: TypeAlias = Literal["position", "subtitle", "thumbnail", "log"]
 """What lies beside a recording and belongs to it."""
 
 _DIRECTIVES = frozenset("%" + letter for letter in "YymdHMSb")

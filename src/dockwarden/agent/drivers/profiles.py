@@ -169,7 +169,8 @@ class Profile(Data):
             for kind, pattern in patterns.items():
                 if pattern.fullmatch(path):
                     return kind
-        return "position" if self.layout.get(path.partition("/")[0]) == "position" else None
+        held = self.layout.get(path.partition("/")[0])
+        return held if held in ("position", "log") else None
 
 
 @dataclass(frozen=True)

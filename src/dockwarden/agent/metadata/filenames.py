@@ -8,6 +8,8 @@ from dockwarden.agent.drivers.naming import NamePattern
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.evidence.seals import SourceName
 
+_MARKS = ("important", "continued")
+
 
 @dataclass(frozen=True)
 class NameFacts:
@@ -33,11 +35,17 @@ class NameFacts:
 
 @dataclass(frozen=True)
 class Named:
-    """A name taken apart: what it says, the pattern that fits (None: none does), and the stem."""
+    """A name taken apart: what it says, the pattern that fits (None: none does), and what it shares with others.
+
+    `stem` is the same for all that belongs to one file: the name without folder, ending, and the marks of the groups
+    `important` and `continued`, which a sidecar may lack; upper and lower case are one, as on FAT. `whole` is the
+    same for all parts of one recording that are told apart by the group `part`.
+    """
 
     facts: NameFacts
     pattern: NamePattern | None
     stem: str
+    whole: str
 
 
 def facts_of(name: SourceName, profile: Profile) -> NameFacts:
@@ -46,19 +54,18 @@ def facts_of(name: SourceName, profile: Profile) -> NameFacts:
 
 
 def take_apart(name: SourceName, profile: Profile) -> Named:
-    """Return what `name` says and which pattern said it.
-
-    The stem is the file's name without folder, ending, and the marks of the groups `important` and `continued`, which
-    a sidecar may lack; upper and lower case are one, as on FAT. Never raises.
-    """
+    """Return what `name` says, which pattern said it, and its stem; never raises."""
     folder, _, base = name.text.rpartition("/")
     in_folder = _is_marked(folder, profile)
     for pattern in profile.names:
         found = pattern.name.fullmatch(base)
         place = pattern.folder.fullmatch(folder) if found and pattern.folder else None
         if found and (pattern.folder is None or place):
-            return Named(_facts(found, place, pattern, in_folder, profile.zone_minutes), pattern, _stem(base, found))
-    return Named(NameFacts(important=in_folder), None, _stem(base, None))
+            facts = _facts(found, place, pattern, in_folder, profile.zone_minutes)
+            stem, whole = _without(base, found, _MARKS), _without(base, found, (*_MARKS, "part"))
+            return Named(facts, pattern, stem, whole)
+    stem = base[: _ending(base)].casefold()
+    return Named(NameFacts(important=in_folder), None, stem, stem)
 
 
 def wall_seconds(text: str, form: str) -> int | None:
@@ -112,12 +119,16 @@ def _number(digits: str | None) -> int | None:
     return int(digits) if digits and digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
 
 
-def _stem(base: str, found: re.Match[str] | None) -> str:
-    end = base.rfind(".")
-    end = end if end > 0 else len(base)
-    cut = [False] * len(base)
-    for group in ("important", "continued") if found is not None else ():
-        if found is not None and group in found.re.groupindex:
-            start, stop = found.span(group)
-            cut[max(start, 0) : max(stop, 0)] = [True] * (max(stop, 0) - max(start, 0))
-    return "".join(letter for letter, gone in zip(base[:end], cut, strict=False) if not gone).casefold()
+def _ending(base: str) -> int:
+    """Where the ending of a file's name begins, its point included."""
+    point = base.rfind(".")
+    return point if point > 0 else len(base)
+
+
+def _without(base: str, found: re.Match[str], groups: tuple[str, ...]) -> str:
+    """A file's name without its ending and without what these groups took of it."""
+    kept = list(base)
+    for group in groups:
+        start, end = found.span(group) if group in found.re.groupindex else (0, 0)
+        kept[max(start, 0) : max(end, 0)] = [""] * (end - start)
+    return "".join(kept[: _ending(base)]).casefold()
