@@ -270,9 +270,9 @@ def choose(profiles: Iterable[Profile], seen: Seen) -> Profile:
     fitting = [(match, profile) for mark, match, profile in marks if mark == best]
     if len(fitting) > 1:
         names = " and ".join(profile.name for _, profile in fitting)
-        entries = " and ".join(f"{profile.name} ({match.at})" for match, profile in fitting)
+        entries = ", ".join(match.at for match, _ in fitting)
         do = "Make the match of one of them narrower."
-        raise ProfileError("ambiguous-profile", f"the profiles {entries} fit this device equally", names, do)
+        raise ProfileError("ambiguous-profile", f"the profiles {names} fit this device equally: {entries}", names, do)
     found = fitting[0][1] if fitting else fallback
     if found is None:
         raise ProfileError("no-profile", "no profile fits this device", "profiles", "Add a profile for it.")

@@ -69,20 +69,26 @@ def _files(code: str, sentence: str, listed: Sequence[Listed]) -> list[Noticed]:
 
 
 def _numbers(found: Sequence[Hole]) -> list[Noticed]:
+    missing, jumps = [hole for hole in found if not hole.is_jump], [hole for hole in found if hole.is_jump]
     noticed = []
-    for code, is_jump, sentence in (
-        ("missing-numbers", False, "numbers are missing in the sequence of files: "),
-        ("number-jump", True, "the numbers of the files jump; not here are "),
-    ):
-        of_kind = [hole for hole in found if hole.is_jump == is_jump]
-        if of_kind:
-            ranges = [f"{hole.first}" if hole.count == 1 else f"{hole.first} to {hole.last}" for hole in of_kind]
-            more = ", …" if len(ranges) > MOST_RANGES else ""
-            total = sum(hole.count for hole in of_kind)
-            what = f"{sentence}{', '.join(ranges[:MOST_RANGES])}{more} ({total} in all)"
-            names = dict.fromkeys(name for hole in of_kind for name in (hole.before.name, hole.after.name))
-            noticed.append(Noticed(code, what, tuple(names)))
+    if missing:
+        what = f"numbers are missing in the sequence of files: {_spelled(missing)}"
+        noticed.append(Noticed("missing-numbers", what, _around(missing)))
+    if jumps:
+        what = f"the numbers of the files jump; not here are {_spelled(jumps)}"
+        noticed.append(Noticed("number-jump", what, _around(jumps)))
     return noticed
+
+
+def _spelled(found: Sequence[Hole]) -> str:
+    ranges = [f"{hole.first}" if hole.count == 1 else f"{hole.first} to {hole.last}" for hole in found[:MOST_RANGES]]
+    more = ", …" if len(found) > MOST_RANGES else ""
+    return f"{', '.join(ranges)}{more} ({sum(hole.count for hole in found)} in all)"
+
+
+def _around(found: Sequence[Hole]) -> tuple[SourceName, ...]:
+    """The files on both sides of holes, each once."""
+    return tuple(dict.fromkeys(name for hole in found for name in (hole.before.name, hole.after.name)))
 
 
 def _parts(grouped: Grouped) -> list[Noticed]:
