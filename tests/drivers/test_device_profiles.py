@@ -1,6 +1,7 @@
 """Profiles are data: good ones are taken, a wrong one says what is wrong, two that fit are an error."""
 
 import json
+import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +9,25 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
+from tests.drivers.listings import wall
 
 from dockwarden.agent.drivers import profiles
-from dockwarden.agent.drivers.profiles import ProfileError, Seen, allowed_interfaces, choose, load, parse, read
+from dockwarden.agent.drivers.naming import CameraLog, NamePattern
+from dockwarden.agent.drivers.profiles import (
+    Important,
+    Limits,
+    Match,
+    Profile,
+    ProfileError,
+    Seen,
+    Usb,
+    allowed_interfaces,
+    choose,
+    load,
+    parse,
+    read,
+)
 from dockwarden.agent.drivers.source import decode_name
 from dockwarden.agent.drivers.toml_lines import line_of, lines_of
 from dockwarden.agent.metadata.filenames import take_apart
@@ -259,3 +276,50 @@ def test_every_name_pattern_of_the_built_in_profiles_has_an_example_here() -> No
     for profile in load().profiles:
         fitting = [take_apart(decode_name(path.encode()), profile).pattern for path in examples.get(profile.name, [])]
         assert fitting == list(profile.names), profile.name
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "operating" / "profiles.md"
+
+
+def test_the_example_of_the_manual_is_a_good_profile_with_every_key_in_it() -> None:
+    (text,) = re.findall("```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    profile = parse(text, Path("acme-3.toml"))
+    assert choose([*load().profiles, profile], Seen(usb="1234:abcd", product="Body-Cam 3")) == profile
+    name = "FILES/20261124/ZB2041_091507_0042_IMP.MP4"
+    found = take_apart(decode_name(name.encode()), profile).facts
+    assert (found.camera, found.sequence, found.important) == ("ZB2041", 42, True)
+    assert found.started_local == wall("2026-11-24 09:15:07")
+    assert set(Profile.model_fields) == profile.model_fields_set
+
+
+@pytest.mark.parametrize("model", [Profile, Match, Usb, NamePattern, CameraLog, Important, Limits])
+def test_every_key_of_a_profile_stands_in_the_manual(model: type[BaseModel]) -> None:
+    _, _, keys = PAGE.read_text("utf-8").partition("## Keys")
+    assert [
+        name
+        for name in model.model_fields
+        if f"`{name}`" not in keys and f"`[{name}]`" not in keys and f"`[[{name}]]`" not in keys
+    ] == []
+
+
+@pytest.mark.parametrize("profile", load().profiles, ids=lambda profile: profile.name)
+def test_every_profile_that_comes_along_stands_in_the_manual(profile: Profile) -> None:
+    assert f"| `{profile.name}` |" in PAGE.read_text("utf-8")
+
+
+BUILT_IN_TEXTS = [path.read_text("utf-8") for path in sorted(profiles.BUILT_IN.glob("*.toml"))]
+
+
+@given(st.sampled_from(BUILT_IN_TEXTS), st.data())
+def test_a_mutated_profile_is_a_profile_or_an_error_of_ours_with_its_file(text: str, data: st.DataObject) -> None:
+    for _ in range(data.draw(st.integers(1, 4))):
+        place, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 20))
+        text = (
+            text[:place]
+            + data.draw(st.text(max_size=6) | st.sampled_from(["[", '"', "'", "\n", "=", "(", "\\", "{", "*"]))
+            + text[place + length :]
+        )
+    try:
+        assert parse(text, Path("any.toml")).name
+    except ProfileError as error:
+        assert re.match(r"any\.toml(:[0-9]+)?: ", error.what)

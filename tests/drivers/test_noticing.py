@@ -1,16 +1,21 @@
 """Nothing on a device goes unnoticed: what a listing and a camera's own log show."""
 
+import json
+from pathlib import Path
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.drivers.listings import PROFILES, source, wall
 from tests.drivers.test_recordings import SOURCES, clip
 
+from dockwarden.agent import panel
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.drivers.source import SourceInfo, decode_name
 from dockwarden.agent.metadata.camera_logs import log_files, read_log, without_file
 from dockwarden.agent.metadata.listing import read_listing
-from dockwarden.agent.metadata.noticing import Noticed, notice
+from dockwarden.agent.metadata.noticing import Code, Noticed, notice
 
 DCAM, DCF, MONTHS, DATA = (PROFILES[name] for name in ("dcam", "dcf", "month-folders", "data-local"))
 LOG = source("LOG/20261124.txt")
@@ -143,6 +148,13 @@ def test_no_sentence_has_a_name_in_it() -> None:
         "name-without-time",
     }
     assert not [each.what for each in found if who in each.what or "DCAM" in each.what]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("code", get_args(Code))
+def test_a_bay_has_words_for_every_finding(code: str, language: str) -> None:
+    path = Path(panel.__file__).parent / "locales" / f"{language}.json"
+    assert json.loads(path.read_text("utf-8"))[f"finding.{code}"]
 
 
 @given(SOURCES, st.sampled_from(list(PROFILES.values())), st.binary(max_size=300))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, TypeAlias
 
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.drivers.source import SourceInfo
@@ -18,6 +19,18 @@ from dockwarden.agent.metadata.numbering import Hole, holes
 from dockwarden.agent.metadata.recordings import Grouped, group
 from dockwarden.evidence.seals import SourceName
 
+Code: TypeAlias = Literal[
+    "missing-numbers",
+    "number-jump",
+    "missing-parts",
+    "no-beginning",
+    "log-without-file",
+    "sidecar-alone",
+    "empty-file",
+    "marked-important",
+    "name-without-time",
+]
+
 MOST_RANGES = 20
 """How many holes a sentence spells out."""
 
@@ -26,11 +39,10 @@ _NO_TIME = re.compile("(?<![0-9])0000-?00-?00(?![0-9])|(?<![0-9])0{14}(?![0-9])"
 
 @dataclass(frozen=True)
 class Noticed:
-    """A finding of a listing. `code` is one of missing-numbers, number-jump, missing-parts, no-beginning,
-    log-without-file, sidecar-alone, empty-file, marked-important, name-without-time. `names` are what it is about: of
-    a log without a file the names that the log has, of a hole the files on both sides of it."""
+    """A finding of a listing. `names` are what it is about: of a log without a file the names that the log has, of a
+    hole the files on both sides of it."""
 
-    code: str
+    code: Code
     what: str
     names: tuple[SourceName, ...]
 
@@ -61,7 +73,7 @@ def notice(
     return found + _files("name-without-time", "names bear no time of a clock that was set", unset)
 
 
-def _files(code: str, sentence: str, listed: Sequence[Listed]) -> list[Noticed]:
+def _files(code: Code, sentence: str, listed: Sequence[Listed]) -> list[Noticed]:
     """One finding over all files that it is about; none where there are none."""
     if not listed:
         return []
