@@ -142,8 +142,11 @@ def test_without_a_fallback_an_unknown_device_is_refused(tmp_path: Path) -> None
         (
             GOOD.replace('folder = "OTHER"', 'folder = "("'),
             6,
-            "match.0.folder: Input should be a valid regular expression",
+            "match.0.folder: is no regular expression: missing )",
         ),
+        (GOOD.replace('"OTHER"', "'[[a]'"), 6, "match.0.folder: is no regular expression: Possible nested set"),
+        (GOOD.replace('"OTHER"', "'a{99999999999}'"), 6, "match.0.folder: is no regular expression: the repetition"),
+        (GOOD.replace('"OTHER"', "7"), 6, "match.0.folder: Input should be a valid"),
         (GOOD.replace('folder = "OTHER"', ""), 5, "match.0: fits every device"),
         (GOOD.replace('folder = "OTHER"', 'colour = "red"'), 6, "match.0.colour: Extra inputs are not permitted"),
         (GOOD + "[[names]]\nname = '(?P<who>x)'\n", 8, "names.0.name: has a group who"),
@@ -171,10 +174,16 @@ def test_without_a_fallback_an_unknown_device_is_refused(tmp_path: Path) -> None
         (GOOD + "\n[[names]]\nname = '(?P<seq>1)'\nfolder = '(?P<seq>1)'\n", 8, "names.0: the group seq is both in"),
         (GOOD + "\n[[names]]\nname = '1'\ncounts = 'volume'\n", 8, "names.0: counts is said of a group seq"),
         (
-            GOOD + "[log]\nfiles = 'L'\nrecorded = 'R'\nwhen = '%Y'\nline = '(?P<date>)'\n",
+            GOOD + "[log]\nfiles = 'L'\nrecorded = 'R'\nwhen = '%Y%m%d'\nline = '(?P<date>)'\n",
             11,
             "log.line: lacks a group event",
         ),
+        (
+            GOOD + "[log]\nfiles = 'L'\nrecorded = 'R'\nwhen = '%Y%m%d'\nline = '(?P<event>)'\n",
+            7,
+            "log: the group date is",
+        ),
+        (GOOD + "[[names]]\nname = '(?P<date>x)'\nwhen = '%d %H'\n", 9, "names.0.when: lacks year"),
         (GOOD + "[sidecars]\nposition = 'GPS/.*'\npicture = 'x'\n", 9, "sidecars.picture"),
         (GOOD + "names = [\n  # one\n  { name = 'a' },\n  { name = '(' },\n]\n", 7, "match.0.names: Extra"),
         (GOOD + 'name = "twice"\n[[match', 8, "is not TOML"),
@@ -223,7 +232,7 @@ def test_a_statement_without_end_in_sight_costs_no_time(tmp_path: Path) -> None:
     """Its lines are looked for one by one; that must not grow with the square of a file's length."""
     long = "unset_years = [\n" + "1970,\n" * 9000 + "]\n" + GOOD.replace("OTHER", "(")
     folder_of(tmp_path, long=long)
-    with pytest.raises(ProfileError, match=r"match\.0\.folder: Input should be a valid regular expression"):
+    with pytest.raises(ProfileError, match=r"match\.0\.folder: is no regular expression"):
         read(tmp_path / "long.toml")
 
 

@@ -1,6 +1,7 @@
 """Nothing on a device goes unnoticed: what a listing and a camera's own log show."""
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +12,10 @@ from tests.drivers.listings import PROFILES, source, wall
 from tests.drivers.test_recordings import SOURCES, clip
 
 from dockwarden.agent import panel
+from dockwarden.agent.drivers.naming import CameraLog
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.drivers.source import SourceInfo, decode_name
-from dockwarden.agent.metadata.camera_logs import log_files, read_log, without_file
+from dockwarden.agent.metadata.camera_logs import Event, log_files, read_log, without_file
 from dockwarden.agent.metadata.listing import read_listing
 from dockwarden.agent.metadata.noticing import Code, Noticed, notice
 
@@ -89,7 +91,7 @@ def test_a_track_of_its_own_lies_beside_nothing() -> None:
 def test_a_log_is_read_by_the_form_of_its_profile() -> None:
     assert DCAM.log is not None
     assert log_files([clip("091500"), LOG], DCAM.log) == [LOG]
-    events = read_log(LINES.encode("gbk"), DCAM.log)
+    events = read_log(LINES.encode("gbk"), DCAM.log, "LOG/20261124.txt")
     assert [(each.what, each.recorded) for each in events] == [
         ("POWER ON", False),
         ("REC START", True),
@@ -103,6 +105,19 @@ def test_a_log_is_read_by_the_form_of_its_profile() -> None:
         None,
         "DCAM_A_B_20261124_092000.jpg",
     ]
+
+
+def test_a_log_may_bear_its_day_in_its_name() -> None:
+    form = CameraLog.model_validate(
+        {
+            "files": re.compile("LOG/(?P<date>[0-9]{8}).txt"),
+            "line": re.compile("(?P<time>[0-9:]{8}) (?P<event>.*)"),
+            "recorded": re.compile("START"),
+            "when": "%Y%m%d %H:%M:%S",
+        }
+    )
+    (event,) = read_log(b"09:15:07 START\r\n", form, "LOG/20261124.txt")
+    assert event == Event(wall("2026-11-24 09:15:07"), "START", None, True)
 
 
 def test_a_recording_that_the_log_tells_of_and_that_is_not_there_is_found() -> None:
@@ -169,7 +184,7 @@ def test_no_log_is_too_absurd(noise: bytes, place: int, change: bytes) -> None:
     assert DCAM.log is not None
     whole = LINES.encode("gbk")
     for data in (noise, whole[:place] + change + whole[place + len(change) :], whole + noise):
-        events = read_log(data, DCAM.log)
+        events = read_log(data, DCAM.log, "LOG/20261124.txt")
         assert all(decode_name(each.file.raw).raw == each.file.raw for each in events if each.file is not None)
         assert set(without_file(events, read_listing([], DCAM), DCAM)) <= set(events)
 
@@ -177,7 +192,7 @@ def test_no_log_is_too_absurd(noise: bytes, place: int, change: bytes) -> None:
 def test_a_log_of_great_length_is_read_in_part_and_in_its_encoding() -> None:
     assert DCAM.log is not None
     line = "2026-11-24 09:10:00 开机 POWER ON\n".encode("gbk")
-    events = read_log(line * (6_000_000 // len(line)), DCAM.log)
+    events = read_log(line * (6_000_000 // len(line)), DCAM.log, "LOG/20261124.txt")
     assert {each.what for each in events} == {"POWER ON"}
     assert len(events) == (4 << 20) // len(line)
-    assert read_log(b"x" * 6_000_000, DCAM.log) == []
+    assert read_log(b"x" * 6_000_000, DCAM.log, "LOG/20261124.txt") == []

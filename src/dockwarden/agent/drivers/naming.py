@@ -1,10 +1,11 @@
 """How a family of devices names its files, as data: the parts of a profile that speak of names, logs and sidecars."""
 
 import re
+import warnings
 from datetime import UTC, datetime
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 GROUPS = frozenset({"cam", "officer", "date", "time", "seq", "part", "dir", "important", "continued"})
 """Named groups that a name pattern may have, in `name` or in `folder`."""
@@ -16,6 +17,21 @@ SidecarKind: TypeAlias = Literal["position", "subtitle", "thumbnail", "log"]
 """What lies beside a recording and belongs to it."""
 
 _DIRECTIVES = frozenset("%" + letter for letter in "YymdHMSb")
+
+
+def _compiled(value: object) -> object:
+    """A pattern from its text; ValueError also for one that a later Python will read in another way."""
+    if not isinstance(value, str):
+        return value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return re.compile(value)
+        except (re.error, OverflowError, RecursionError, Warning) as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+
+
+Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_compiled)]
 
 
 class Data(BaseModel):
@@ -33,8 +49,8 @@ class NamePattern(Data):
     could show a missing file. After `last` comes 1.
     """
 
-    name: re.Pattern[str]
-    folder: re.Pattern[str] | None = None
+    name: Pattern
+    folder: Pattern | None = None
     when: str | None = None
     utc: bool = False
     counts: Literal["volume", "folder"] | None = None
@@ -47,7 +63,7 @@ class NamePattern(Data):
 
     @field_validator("name", "folder")
     @classmethod
-    def _known_groups(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    def _known_groups(cls, pattern: Pattern | None) -> Pattern | None:
         only_known(pattern, GROUPS)
         return pattern
 
@@ -71,25 +87,36 @@ class NamePattern(Data):
 
 class CameraLog(Data):
     """A log that a camera keeps itself. `files` fits the path of a log file, `line` a line of it; others are left
-    out.
+    out. The group `date` is in one of the two.
 
     `recorded` fits the events (group `event`) after which there must be a file: the one that the group `file` names,
     else one that begins at the line's time. `when` is the form of the groups `date` and `time`, in the device's time.
     """
 
-    files: re.Pattern[str]
-    line: re.Pattern[str]
-    recorded: re.Pattern[str]
+    files: Pattern
+    line: Pattern
+    recorded: Pattern
     when: str
 
     @field_validator("line")
     @classmethod
-    def _known_groups(cls, pattern: re.Pattern[str]) -> re.Pattern[str]:
+    def _known_groups(cls, pattern: Pattern) -> Pattern:
         only_known(pattern, LOG_GROUPS)
-        for group in ("date", "event"):
-            if group not in pattern.groupindex:
-                raise ValueError(f"lacks a group {group}")
+        if "event" not in pattern.groupindex:
+            raise ValueError("lacks a group event")
         return pattern
+
+    @field_validator("files")
+    @classmethod
+    def _known_group(cls, pattern: Pattern) -> Pattern:
+        only_known(pattern, frozenset({"date"}))
+        return pattern
+
+    @model_validator(mode="after")
+    def _dated_once(self) -> Self:
+        if ("date" in self.line.groupindex) == ("date" in self.files.groupindex):
+            raise ValueError("the group date is either in line or in files")
+        return self
 
     @field_validator("when")
     @classmethod
@@ -98,7 +125,7 @@ class CameraLog(Data):
         return form
 
 
-def only_known(pattern: re.Pattern[str] | None, groups: frozenset[str]) -> None:
+def only_known(pattern: Pattern | None, groups: frozenset[str]) -> None:
     """Raise ValueError where a pattern has a named group that nobody reads."""
     unknown = set(pattern.groupindex) - groups if pattern is not None else set()
     if unknown:
@@ -106,10 +133,12 @@ def only_known(pattern: re.Pattern[str] | None, groups: frozenset[str]) -> None:
 
 
 def known_form(form: str | None) -> None:
-    """Raise ValueError where a form of a time cannot be read back."""
+    """Raise ValueError where a form of a time says no day, or cannot be read back."""
     if form is None:
         return
     if not _DIRECTIVES.issuperset(re.findall("%.?", form)):
         raise ValueError(f"may hold {' '.join(sorted(_DIRECTIVES))} only")
+    if not (re.search("%[Yy]", form) and re.search("%[mb]", form) and "%d" in form):
+        raise ValueError("lacks year, month or day")
     sample = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC).strftime(form)
     datetime.strptime(sample, form).replace(tzinfo=UTC)

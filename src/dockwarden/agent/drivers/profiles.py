@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dockwarden.agent.drivers.descriptors import CLASS_NAMES
-from dockwarden.agent.drivers.naming import CameraLog, Data, NamePattern, SidecarKind
+from dockwarden.agent.drivers.naming import CameraLog, Data, NamePattern, Pattern, SidecarKind
 from dockwarden.agent.drivers.source import Kind
 from dockwarden.agent.drivers.toml_lines import line_of, lines_of
 from dockwarden.service.errors import ServiceError
@@ -47,17 +47,17 @@ class Match(Data):
     """All that is given must fit as a whole: USB ids (`4255:0001`), vendor, product, volume label, a folder's path.
     No folder's path may fit `without`."""
 
-    usb: re.Pattern[str] | None = None
-    vendor: re.Pattern[str] | None = None
-    product: re.Pattern[str] | None = None
-    label: re.Pattern[str] | None = None
-    folder: re.Pattern[str] | None = None
-    without: re.Pattern[str] | None = None
+    usb: Pattern | None = None
+    vendor: Pattern | None = None
+    product: Pattern | None = None
+    label: Pattern | None = None
+    folder: Pattern | None = None
+    without: Pattern | None = None
     _at: str = PrivateAttr(default="")
 
     @field_validator("usb")
     @classmethod
-    def _lower_case(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    def _lower_case(cls, pattern: Pattern | None) -> Pattern | None:
         if pattern is not None and pattern.pattern != pattern.pattern.lower():
             raise ValueError("ids are written in lower case, as in 4255:0001")
         return pattern
@@ -145,7 +145,7 @@ class Profile(Data):
     layout: dict[str, Literal["media", "log", "position"]] = Field(default_factory=dict)
     names: Annotated[tuple[NamePattern, ...], Field(strict=False)] = ()
     segments_within_s: int | None = Field(default=None, ge=0, le=60)
-    sidecars: dict[SidecarKind, re.Pattern[str]] = Field(default_factory=dict)
+    sidecars: dict[SidecarKind, Pattern] = Field(default_factory=dict)
     log: CameraLog | None = None
     important: Important = Important()
     limits: Limits = Limits()

@@ -128,7 +128,7 @@ def _logged(
     form = profile.log
     if form is None:
         return []
-    events = [event for source in log_files(logs, form) for event in read_log(logs[source], form)]
+    events = [event for source in log_files(logs, form) for event in read_log(logs[source], form, source.name.text)]
     lost = without_file(events, listing, profile, known)
     if not lost:
         return []
