@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dockwarden.agent.drivers.profiles import Profile, load, read
 from dockwarden.agent.drivers.source import decode_name
-from dockwarden.agent.metadata.filenames import NameFacts, facts_of
+from dockwarden.agent.metadata.filenames import NameFacts, facts_of, take_apart
 
 PROFILES = {profile.name: profile for profile in load().profiles}
 DCAM, RECORDER, GENERIC = PROFILES["dcam"], PROFILES["recorder"], PROFILES["generic"]
@@ -84,9 +84,61 @@ def test_months_by_name_and_event_marks_are_data_too(tmp_path: Path) -> None:
     assert (found.started_local, found.important) == (wall(2026, 11, 24, 9, 15, 7), True)
 
 
+MONTHS, DATA, DCF = PROFILES["month-folders"], PROFILES["data-local"], PROFILES["dcf"]
+
+
+def test_a_day_in_the_folder_and_a_time_in_the_name_are_one_start() -> None:
+    found = facts("VIDEO/Nov.24.2026/091507#+.avi", MONTHS)
+    assert (found.started_local, found.important, found.continues) == (wall(2026, 11, 24, 9, 15, 7), True, True)
+    plain = facts("Feb.29.2024/235959.mp4", MONTHS)
+    assert (plain.started_local, plain.important, plain.continues) == (wall(2024, 2, 29, 23, 59, 59), False, False)
+
+
+def test_utc_and_local_names_of_one_card_tell_the_same_wall_clock() -> None:
+    utc, local = facts("DATA/2026-11-24_011507.mp4", DATA), facts("DATA/LOCAL/2026-11-24_091507.mp4", DATA)
+    assert utc == local == NameFacts(started_local=wall(2026, 11, 24, 9, 15, 7))
+    unknown = DATA.model_copy(update={"zone_minutes": None})
+    assert facts("DATA/2026-11-24_011507.mp4", unknown).started_local is None
+    assert facts("DATA/LOCAL/2026-11-24_091507.mp4", unknown) == local
+
+
+def test_a_name_of_a_clock_that_was_never_set_says_so() -> None:
+    assert facts("DATA/LOCAL/0000-00-00_000000.mp4", DATA) == NameFacts(no_time=True)
+    assert facts("DCIM/DCAM_A_B_00000000_000000.mp4", DCAM).no_time
+    assert not facts("DATA/LOCAL/2026-11-24_091507.mp4", DATA).no_time
+
+
+def test_a_dcf_name_tells_its_number_and_that_of_its_folder() -> None:
+    assert facts("DCIM/101MEDIA/MVI_0042.MOV", DCF) == NameFacts(sequence=42, folder_number=101)
+    for name in ("DCIM/101MEDIA/MVI_0000.MOV", "DCIM/099MEDIA/MVI_0042.MOV", "OTHER/MVI_0042.MOV"):
+        assert facts(name, DCF) == NameFacts(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "stem"),
+    [
+        ("DCIM/20261124/DCAM_A_B_20261124_091507_IMP.mp4", DCAM, "dcam_a_b_20261124_091507"),
+        ("GPS/DCAM_A_B_20261124_091507.txt", DCAM, "dcam_a_b_20261124_091507"),
+        ("Nov.24.2026/091507#+.avi", MONTHS, "091507"),
+        ("DCIM/100MEDIA/MVI_0042.THM", DCF, "mvi_0042"),
+        (".hidden", GENERIC, ".hidden"),
+        ("a.b.c", GENERIC, "a.b"),
+        ("a/", GENERIC, ""),
+    ],
+)
+def test_the_stem_is_what_the_files_of_a_recording_share(name: str, profile: Profile, stem: str) -> None:
+    assert take_apart(decode_name(name.encode()), profile).stem == stem
+
+
+def test_the_whole_is_what_the_parts_of_a_recording_share() -> None:
+    first, second = (take_apart(decode_name(f"DATA/2026-11-24_011507_{n}.mp4".encode()), DATA) for n in (1, 2))
+    assert (first.facts.part, second.facts.part) == (1, 2)
+    assert first.whole == second.whole and first.stem != second.stem
+
+
 @given(st.binary(min_size=1, max_size=120), st.sampled_from(list(PROFILES.values())))
 def test_no_name_is_too_absurd(raw: bytes, profile: Profile) -> None:
-    assert isinstance(facts_of(decode_name(raw), profile), NameFacts)
+    assert isinstance(take_apart(decode_name(raw), profile).facts, NameFacts)
 
 
 @given(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
+from dockwarden.agent.drivers import profiles
 from dockwarden.agent.drivers.bay_service import BayService
 from dockwarden.agent.drivers.mounting import Owner
 from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
@@ -161,7 +162,8 @@ def serve(settings: SettingsOption = None) -> None:
     chosen = read_settings(settings)
     configure("bays")
     its = chosen.root.stat()  # whoever has the station's folder is the station
-    service = BayService(partial(read_ports, Folders(chosen.root).ports), OCCUPANCIES, Owner(its.st_uid, its.st_gid))
+    ports, owner = partial(read_ports, Folders(chosen.root).ports), Owner(its.st_uid, its.st_gid)
+    service = BayService(ports, OCCUPANCIES, owner, profiles.load().profiles)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     service.run()

@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -23,6 +23,7 @@ from dockwarden.agent.drivers.admission import RefusedDevice, objection
 from dockwarden.agent.drivers.descriptors import DescriptorError
 from dockwarden.agent.drivers.mounting import Owner, mount_volumes, unmount_below
 from dockwarden.agent.drivers.occupancy import Left, Occupancy, Refusal, Volume, encode
+from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.drivers.usb import (
     BlockNode,
     UsbDevice,
@@ -71,15 +72,19 @@ class _Done:
 class BayService:
     """Serves the ports that `ports` names (port to bay; asked at each look, so that a bay can be learned meanwhile).
 
-    `folder` gets a file for each occupied bay and the mount points; `owner` may read what is mounted.
+    `folder` gets a file for each occupied bay and the mount points; `owner` may read what is mounted. `profiles` say
+    what a device that they know by its ids may offer besides a disk.
     """
 
-    def __init__(self, ports: Callable[[], Mapping[str, str]], folder: Path, owner: Owner) -> None:
+    def __init__(
+        self, ports: Callable[[], Mapping[str, str]], folder: Path, owner: Owner, profiles: Sequence[Profile] = ()
+    ) -> None:
         self._ask_ports = ports
         self._ports: Mapping[str, str] = {}
         self._told = False
         self._folder = folder
         self._owner = owner
+        self._profiles = tuple(profiles)
         self._files = OsFiles()
         self._occupants: dict[str, _Occupant] = {}
         self._done: SimpleQueue[_Done] = SimpleQueue()
@@ -164,7 +169,7 @@ class BayService:
     def _enter(self, bay: str, device: UsbDevice) -> _Occupant:
         now = time.monotonic()
         occupant = _Occupant(device, now, now)
-        reason = objection(device)
+        reason = objection(device, self._profiles)
         try:
             set_authorized(device, reason is None)
         except OSError as error:
@@ -248,7 +253,7 @@ def _described(
     refusal: Refusal | None = None,
 ) -> Occupancy:
     device, said = occupant.device, occupant.device.descriptors
-    usb = None if isinstance(said, DescriptorError) else f"{said.vendor_id:04x}:{said.product_id:04x}"
+    usb = None if isinstance(said, DescriptorError) else said.usb_id
     return Occupancy(stay, usb, device.vendor, device.product, device.serial, volumes, left, refusal)
 
 

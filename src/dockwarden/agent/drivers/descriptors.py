@@ -58,6 +58,11 @@ class Descriptors:
     interfaces: tuple[Interface, ...]
 
     @property
+    def usb_id(self) -> str:
+        """The ids of vendor and product as profiles write them, such as `4255:0001`."""
+        return f"{self.vendor_id:04x}:{self.product_id:04x}"
+
+    @property
     def is_hub(self) -> bool:
         """Whether it says that it is a hub."""
         return self.device_class == HUB or any(each.interface_class == HUB for each in self.interfaces)

@@ -87,7 +87,7 @@ def set_authorized(device: UsbDevice, allowed: bool) -> None:
 
 def require_authorization(context: pyudev.Context, ports: Iterable[str]) -> list[Path]:
     """From now on a device on a controller of these ports is bound to nothing until it is let in; hubs are let in by
-    `usb_bays`. Returns the root hubs that could not be told (`authorized_default` in sysfs)."""
+    the bay service. Returns the root hubs that could not be told (`authorized_default` in sysfs)."""
     controllers = {port.rpartition("-usbv")[0] for port in ports}
     refused = []
     for device in context.list_devices(subsystem="usb", DEVTYPE="usb_device"):

@@ -82,4 +82,4 @@ def profile_of(occupancy: Occupancy, profiles: Sequence[Profile]) -> Profile:
     """The profile that fits what all volumes together show. Raises ProfileError where none does, or several."""
     folders = frozenset(name for each in occupancy.volumes for name in look(each.point).folders)
     label = next((each.label for each in occupancy.volumes if each.label), None)
-    return known.choose(profiles, Seen(occupancy.vendor, occupancy.product, label, folders))
+    return known.choose(profiles, Seen(occupancy.vendor, occupancy.product, label, folders, occupancy.usb))

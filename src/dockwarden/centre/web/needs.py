@@ -24,10 +24,10 @@ _LOGGED = (
 
 @dataclass(frozen=True)
 class Need:
-    """One thing. `code` names its words (`need.<code>`); `n` is how many, `at` since when where that is known; `name`
+    """One thing. `word` names what is said of it (`need.<word>`); `n` is how many, `at` since when where that is known; `name`
     is the code of an alarm that has no words."""
 
-    code: str
+    word: str
     tone: Literal["bad", "warn"]
     n: int = 1
     at: Any = None

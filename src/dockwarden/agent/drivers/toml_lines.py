@@ -1,0 +1,92 @@
+"""The lines of a TOML document on which its keys stand: `tomllib` says where a syntax error is, but not where a value
+is that breaks a rule of ours."""
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+MOST_LINES = 200
+"""A statement longer than that, and what comes after it, is given no lines: finding its end would take too long."""
+
+Path: TypeAlias = tuple[str | int, ...]
+"""A key's place: the names of tables and keys, and indexes into arrays of tables, as in `("match", 0, "folder")`."""
+
+
+def lines_of(text: str) -> dict[Path, int]:
+    """The line, from 1, of each table and key of a document that `tomllib` takes.
+
+    A key within an inline table or array stands on the line on which its statement begins.
+    """
+    found: dict[Path, int] = {}
+    counts: dict[Path, int] = {}
+    table: Path = ()
+    for line, statement in _statements(text):
+        is_header = statement.lstrip().startswith("[")
+        for names in _leaves(tomllib.loads(statement)):
+            if is_header:
+                table = _enter(names, statement.lstrip().startswith("[["), counts)
+                found.setdefault(table, line)
+            else:
+                for depth in range(1, len(names) + 1):
+                    found.setdefault((*table, *names[:depth]), line)
+    return found
+
+
+def line_of(lines: dict[Path, int], path: Path) -> int:
+    """The line of `path`; of the nearest table that holds it where it is not there; else 1."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in lines:
+            return lines[path[:length]]
+    return 1
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each header and each `key = value` with the line on which it begins.
+
+    A statement is complete as soon as it is a document of its own: until then a bracket or a quote is open.
+    """
+    pending: list[str] = []
+    begun = 1
+    for number, line in enumerate(text.split("\n"), 1):
+        if not pending:
+            begun = number
+        pending.append(line)
+        statement = "\n".join(pending)
+        if not pending[0].strip() or pending[0].lstrip().startswith("#"):
+            pending = []
+        elif _is_document(statement):
+            pending = []
+            yield begun, statement
+        elif len(pending) == MOST_LINES:
+            return
+
+
+def _is_document(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The names that a single statement gives, `a.b` as ("a", "b"); arrays are not looked into."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, (*path, name))
+    else:
+        yield path
+
+
+def _enter(names: tuple[str, ...], is_array: bool, counts: dict[Path, int]) -> Path:
+    """The path of the table that a header opens. `counts` holds how many tables each array has so far."""
+    path: Path = ()
+    for name in names[:-1]:
+        path = (*path, name)
+        if path in counts:
+            path = (*path, counts[path] - 1)
+    path = (*path, names[-1])
+    if is_array:
+        counts[path] = counts.get(path, 0) + 1
+        path = (*path, counts[path] - 1)
+    return path

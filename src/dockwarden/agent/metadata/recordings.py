@@ -1,0 +1,187 @@
+"""Recordings: which files of a listing are one press of the button, what lies beside them, and what lies between.
+
+A recording is one file or several that follow one another (segments); to each belong the files of the same stem
+(a sound track, DCF: one object) and its sidecars: positions, subtitles, thumbnails, logs. Pure.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from dockwarden.agent.drivers.naming import SidecarKind
+from dockwarden.agent.drivers.profiles import Profile
+from dockwarden.agent.drivers.source import SourceInfo
+from dockwarden.agent.metadata.filenames import Named
+from dockwarden.agent.metadata.listing import Listed
+
+FAT_STEP_S = 2
+LONGEST_S = 24 * 3600
+"""A last-modified time later than that after the start is no end: somebody has touched the file."""
+
+_PHOTOS = frozenset({"jpg", "jpeg", "png", "bmp", "heic", "dng"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Files of one stem. `started_local` in seconds by the device's clock; None where the name does not say."""
+
+    files: tuple[SourceInfo, ...]
+    named: Named
+    started_local: int | None
+    duration_ms: int | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Segments in their order, and the sidecars.
+
+    `gaps_s` has an entry between each segment and the next: seconds without footage, negative where they overlap,
+    None where a start or a duration is not known. It is true to the seconds of the names, no better.
+    """
+
+    segments: tuple[Segment, ...]
+    sidecars: tuple[tuple[SidecarKind, SourceInfo], ...] = ()
+    gaps_s: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """All recordings of a listing, and the sidecars that belong to none of them."""
+
+    recordings: tuple[Recording, ...]
+    alone: tuple[Listed, ...]
+
+
+def group(
+    listing: Iterable[Listed], profile: Profile, durations_ms: Mapping[SourceInfo, int] | None = None
+) -> Grouped:
+    """Group a listing into recordings; never raises.
+
+    Segments are one recording where their names differ in the group `part` alone, where the next carries the mark
+    `continued`, or, with `segments_within_s`, where one begins when the one before it ends: by its duration
+    (`durations_ms`, as far as they are known), else by its last-modified time. A log or position file of a whole day
+    belongs to every recording of that day.
+    """
+    files: dict[tuple[str, str, str], list[Listed]] = defaultdict(list)
+    beside: list[Listed] = []
+    for each in listing:
+        if each.kind is None:
+            files[each.source.volume, each.folder.casefold(), each.named.stem].append(each)
+        else:
+            beside.append(each)
+    chains: dict[tuple[object, ...], list[tuple[Listed, Segment]]] = defaultdict(list)
+    for together in files.values():
+        held = sorted(together, key=lambda each: -each.source.size)  # the footage before what is beside it
+        first = held[0]
+        segment = _segment(held, durations_ms or {})
+        facts = first.facts
+        chains[first.source.volume, facts.camera, facts.officer_id, first.ending].append((first, segment))
+    joined = [run for chain in chains.values() for run in _join(chain, profile)]
+    joined.sort(key=lambda run: (run[0].files[0].volume, run[0].files[0].name.raw))
+    return _with_sidecars(joined, beside)
+
+
+def _segment(held: list[Listed], durations_ms: Mapping[SourceInfo, int]) -> Segment:
+    files = tuple(each.source for each in held)
+    known = [durations_ms[source] for source in files if source in durations_ms]
+    return Segment(files, held[0].named, held[0].facts.started_local, max(known, default=None))
+
+
+def _join(chain: list[tuple[Listed, Segment]], profile: Profile) -> list[tuple[Segment, ...]]:
+    """Cut a chain of files of one camera and one kind into recordings."""
+    wholes: dict[tuple[str, str], list[Segment]] = defaultdict(list)
+    singles: list[tuple[Listed, Segment]] = []
+    for first, segment in chain:
+        if first.facts.part is not None:
+            wholes[first.folder.casefold(), first.named.whole].append(segment)
+        else:
+            singles.append((first, segment))
+    found = [tuple(sorted(parts, key=lambda each: each.named.facts.part or 0)) for parts in wholes.values()]
+    runs: list[list[Segment]] = []
+    for first, segment in sorted(singles, key=_order):
+        if runs and (first.facts.continues or _follows(runs[-1][-1], first, segment, profile)):
+            runs[-1].append(segment)
+        else:
+            runs.append([segment])
+    return found + [tuple(run) for run in runs]
+
+
+def _order(single: tuple[Listed, Segment]) -> tuple[int, bool, bytes]:
+    first, segment = single
+    started = segment.started_local
+    return first.source.modified_raw if started is None else started, first.facts.continues, first.source.name.raw
+
+
+def _follows(before: Segment, first: Listed, segment: Segment, profile: Profile) -> bool:
+    """Whether a file begins when the one before it ends."""
+    within = profile.segments_within_s
+    precise = first.facts.precision_s == 1
+    if within is None or not precise or first.ending in _PHOTOS:
+        return False
+    if segment.started_local is None or before.started_local is None:
+        return False
+    gap = _gap_s(before, segment)
+    if gap is not None:
+        return abs(gap) <= within
+    end = before.files[0].modified_raw
+    if not before.started_local <= end <= before.started_local + LONGEST_S:
+        return False
+    return -within - FAT_STEP_S <= segment.started_local - end <= within
+
+
+def _gap_s(before: Segment, after: Segment) -> float | None:
+    """Seconds between the end of one and the start of the next. Parts that all bear the recording's own start tell
+    nothing of theirs."""
+    start, following = before.started_local, after.started_local
+    if start is None or following is None or before.duration_ms is None or following == start:
+        return None
+    return following - start - before.duration_ms / 1000
+
+
+def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> Grouped:
+    by_place: dict[tuple[str, str, str], int] = {}
+    by_stem: dict[tuple[str, str], set[int]] = defaultdict(set)
+    by_day: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, segments in enumerate(joined):
+        for segment in segments:
+            volume, stem = segment.files[0].volume, segment.named.stem
+            folder = segment.files[0].name.text.rpartition("/")[0].casefold()
+            by_place[volume, folder, stem] = number
+            by_stem[volume, stem].add(number)
+        if (day := _day(segments[0].started_local)) is not None:
+            by_day[segments[0].files[0].volume, day].append(number)
+    held: dict[int, list[tuple[SidecarKind, SourceInfo]]] = defaultdict(list)
+    alone = []
+    for each in beside:
+        volume, stem = each.source.volume, each.named.stem
+        same = by_stem.get((volume, stem), set())
+        place = by_place.get((volume, each.folder.casefold(), stem))
+        if place is not None:
+            owners = [place]
+        elif len(same) == 1:
+            owners = list(same)
+        else:
+            owners = by_day.get((volume, stem), []) if each.kind in ("log", "position") and not same else []
+        for owner in owners:
+            if each.kind is not None:
+                held[owner].append((each.kind, each.source))
+        if not owners:
+            alone.append(each)
+    recordings = tuple(
+        Recording(segments, tuple(held[number]), tuple(_gap_s(*pair) for pair in pairwise(segments)))
+        for number, segments in enumerate(joined)
+    )
+    return Grouped(recordings, tuple(alone))
+
+
+def _day(started_local: int | None) -> str | None:
+    """The day as a log file bears it in its name, such as 20261124."""
+    if started_local is None:
+        return None
+    try:
+        return f"{_EPOCH + timedelta(seconds=started_local):%Y%m%d}"
+    except OverflowError:
+        return None
