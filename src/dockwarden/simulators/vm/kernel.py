@@ -6,6 +6,7 @@ and its .venv under the same paths, and nothing that it writes reaches the host.
 
 import gzip
 import lzma
+import shlex
 import struct
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ MODULES = Path("/lib/modules")
 BUSYBOX = Path("/bin/busybox")
 _FIRST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _MAGIC = b"HdrS"
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # modprobe is not on a user's own
 
 # Runs as the first process. Every word that it prints reaches the console, which a failed boot shows.
 _INIT = r"""#!/bin/busybox sh
@@ -29,14 +31,17 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod "$module" || fail "cannot load $module"; done
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose host /lower || fail "cannot mount the host"
 mount -t tmpfs -o size=75% tmpfs /upper; mkdir /upper/files /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root || fail "no overlay"
-mkdir -p /root/proc /root/sys /root/dev /root/run
-for folder in proc sys dev; do mount --move /$folder /root/$folder; done
-mount -t tmpfs -o mode=755 tmpfs /root/run
-mkdir -p /root/run/share
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=none share /root/run/share || fail "no shared folder"
-exec switch_root /root @START@
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /new || fail "no overlay"
+mkdir -p /new/proc /new/sys /new/dev /new/run
+for folder in proc sys dev; do mount --move /$folder /new/$folder; done
+mount -t tmpfs -o mode=755 tmpfs /new/run
+mkdir -p /new/run/share
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=none share /new/run/share || fail "no shared folder"
+exec switch_root /new /bin/sh -c @START@
 """
+
+# Where the command ends QEMU ends too (it is told not to reboot), without a panic's pages on the console.
+_AFTERWARDS = '; echo "the guest ended with $?"; sleep 0.2; echo b > /proc/sysrq-trigger'
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,17 @@ def unpacked(image: bytes) -> bytes:
 
 
 def initramfs(kernel: Kernel, start: str) -> bytes:
-    """A packed initramfs for `kernel`; `start` is what runs as the first process on the overlay.
+    """A packed initramfs for `kernel`; `start` is the shell command that runs on the overlay, until it ends.
 
     Raises VmError `no-kernel` where busybox, modprobe or a module is missing.
     """
-    files = {"init": _INIT.replace("@START@", start).encode(), "bin/busybox": _read(BUSYBOX)}
+    files = {
+        "init": _INIT.replace("@START@", shlex.quote(start + _AFTERWARDS)).encode(),
+        "bin/busybox": _read(BUSYBOX),
+    }
     for number, path in enumerate(_needed(kernel)):
         files[f"modules/{number:02}-{path.name.partition('.')[0]}.ko"] = _plain_module(path)
-    return gzip.compress(cpio(files, ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "root")), 1)
+    return gzip.compress(cpio(files, ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "new")), 1)
 
 
 def cpio(files: Mapping[str, bytes], folders: tuple[str, ...]) -> bytes:
@@ -110,7 +118,7 @@ def _needed(kernel: Kernel) -> Iterator[Path]:
     for module in _FIRST_MODULES:
         command = ["modprobe", "--set-version", kernel.version, "--show-depends", module]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=True)
+            ran = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": _PATH})
         except (OSError, subprocess.CalledProcessError) as error:
             raise VmError("no-kernel", f"modprobe does not know the module {module}", kernel.version) from error
         for line in ran.stdout.splitlines():
