@@ -23,19 +23,24 @@ has_library() {
   ldconfig -p | grep -q "$1"
 }
 
-has_chinese_font() {
-  find /usr/share/fonts /usr/local/share/fonts -iname '*CJK*' 2>/dev/null | grep -q .
-}
-
-has_kernel() { # one whose modules are there too
-  for image in /boot/vmlinuz-*-amd64; do
-    [ -e "$image" ] && [ -d "/lib/modules/${image#/boot/vmlinuz-}" ] && return
+has_kernel() { # with its modules, as the machine of the VM tests boots it
+  for image in /boot/vmlinuz-*; do
+    [ -r "$image" ] && [ -e "/lib/modules/${image#/boot/vmlinuz-}/modules.dep" ] && return
   done
   return 1
 }
 
-has_udev() {
-  [ -x /lib/systemd/systemd-udevd ]
+has_udevd() {
+  has udevadm || return 1
+  [ -x /lib/systemd/systemd-udevd ] || [ -x /usr/lib/systemd/systemd-udevd ]
+}
+
+has_static_busybox() {
+  [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1
+}
+
+has_chinese_font() {
+  find /usr/share/fonts /usr/local/share/fonts -iname '*CJK*' 2>/dev/null | grep -q .
 }
 
 stamp() { # of the files that decide what is in .venv, and of the place that its scripts name
@@ -85,19 +90,19 @@ look() {
     ;;
   esac
   case $target in test)
+    need busybox-static has_static_busybox
     need chromium has chromium
-    need e2fsprogs has mkfs.ext4
-    need libatomic1 has_library libatomic.so.1 # playwright's driver
-    # The machine with a kernel of its own (tests/vm), and disks for it.
-    need qemu-system-x86 has qemu-system-x86_64
-    need linux-image-amd64 has_kernel
-    need busybox-static has busybox
-    need kmod has modprobe
-    need udev has_udev
     need dosfstools has mkfs.fat
+    need e2fsprogs has mkfs.ext4
     need exfatprogs has mkfs.exfat
-    need mtools has mcopy mmd
+    need kmod has modprobe
+    need libatomic1 has_library libatomic.so.1 # playwright's driver
+    need libusb-1.0-0 has_library libusb-1.0.so.0
+    need linux-image-amd64 has_kernel
     need mount has mount umount losetup
+    need mtools has mcopy
+    need qemu-system-x86 has qemu-system-x86_64
+    need udev has_udevd
     ;;
   esac
   case $target in bench)
@@ -145,6 +150,7 @@ install_packages() {
   apt install -y --no-install-recommends $lacking || fail "missing:$lacking. apt failed ($log). Get them: $advice"
   case $lacking in *mosquitto*) still mosquitto ;; esac
   case $lacking in *openssh-server*) still ssh ;; esac
+  case $lacking in *udev*) still udev ;; esac
   look
   [ -z "$lacking" ] || fail "missing:$lacking, although apt has installed it. Python must be 3.11 or newer; see $log"
 }

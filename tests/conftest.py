@@ -4,15 +4,29 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 # Two busy cores make no promise about time: pytest-timeout bounds a test, Hypothesis does not.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 GRACE_S = 5.0
+VM = "tests/vm/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """With `--dist=loadfile`, tests of a file stay together, and all of `tests/vm` do: their machine boots once."""
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class Together(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return VM if nodeid.startswith(VM) else str(super()._split_scope(nodeid))
 
 
 def children() -> set[int]:

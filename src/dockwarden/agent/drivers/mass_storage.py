@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dockwarden.agent.drivers import profiles as known
 from dockwarden.agent.drivers.profiles import Limits, Profile, Seen
-from dockwarden.agent.drivers.reading import Identity, broken, open_reader
+from dockwarden.agent.drivers.reading import Identity, broken, cause, has_lost_its_device, open_reader
 from dockwarden.agent.drivers.source import (
     ClockReading,
     DeviceInfo,
@@ -27,6 +27,7 @@ from dockwarden.agent.drivers.source import (
     device_key,
 )
 from dockwarden.agent.metadata.filenames import facts_of
+from dockwarden.durable.files import DurableError
 from dockwarden.evidence.seals import SourceName
 
 SEEN_DEPTH = 2
@@ -86,8 +87,8 @@ class MassStorage:
         """See Device. Also compares with what this object listed, so that a replaced file is noticed."""
         try:
             return open_reader(self._root, source, self._listed.get(source.name.raw), uncached, self._where)
-        except OSError as error:
-            raise broken(error, self._root, self._where, 0, source.size) from error
+        except (OSError, DurableError) as error:
+            raise broken(cause(error), self._root, self._where, 0, source.size) from error
 
     def clock(self) -> ClockReading | None:
         """See Device. A disk cannot be asked; its newest file tells how far its clock had got."""
@@ -170,7 +171,8 @@ class MassStorage:
             opened, there = os.fstat(self._root), self._tree.stat()
         except OSError as error:
             raise SourceError("unplugged", self._where) from error
-        if (opened.st_dev, opened.st_ino) != (there.st_dev, there.st_ino):
+        same = (opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino)
+        if not same or has_lost_its_device(opened.st_dev):
             raise SourceError("unplugged", self._where)
 
 

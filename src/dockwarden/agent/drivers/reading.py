@@ -13,6 +13,7 @@ from dockwarden.evidence.seals import ReadBack
 
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
+_BLOCK_DEVICES = Path("/sys/dev/block")
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that took the name must not block us
 
@@ -87,7 +88,7 @@ class FileReader:
             data = self._bytes.read(offset, length) if length else b""
         except (OSError, DurableError) as error:
             self._check()
-            raise broken(_cause(error), self._root, self._where, offset, length) from error
+            raise broken(cause(error), self._root, self._where, offset, length) from error
         if len(data) < length or offset + length >= self._size:
             self._check()
         if len(data) < length:
@@ -113,7 +114,10 @@ class FileReader:
 
 
 def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached: bool, where: str) -> Reader:
-    """Open `source` below the open folder `root`. Raises OSError, and SourceError where it is not as listed."""
+    """Open `source` below the open folder `root`.
+
+    Raises OSError, DurableError, and SourceError where it is not as listed.
+    """
     *steps, base = source.name.raw.split(b"/")
     if not base or any(step in (b"", b".", b"..") for step in (*steps, base)):
         raise SourceError("vanished", where)
@@ -160,9 +164,13 @@ def broken(error: OSError, root: int, where: str, offset: int, length: int) -> S
 
 
 def _is_gone(root: int) -> bool:
-    """Whether the mounted tree itself cannot be listed any more."""
+    """Whether the mounted tree cannot be listed any more, or lies on a block device that the kernel has let go of.
+
+    The tree alone does not tell: after the cable is pulled the kernel still lists what it has in its cache.
+    """
     try:
-        if os.fstat(root).st_nlink == 0:
+        status = os.fstat(root)
+        if status.st_nlink == 0 or has_lost_its_device(status.st_dev):
             return True
         with os.scandir(root) as entries:
             next(entries, None)
@@ -171,7 +179,15 @@ def _is_gone(root: int) -> bool:
     return False
 
 
-def _cause(error: OSError | DurableError) -> OSError:
+def has_lost_its_device(number: int) -> bool:
+    """Whether `number` is that of a block device (sysfs(5)) and there is none; other file systems have major 0."""
+    if not os.major(number) or not _BLOCK_DEVICES.is_dir():
+        return False
+    return not (_BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}").exists()
+
+
+def cause(error: OSError | DurableError) -> OSError:
+    """The operating system's error behind one of `durable`."""
     if isinstance(error, OSError):
         return error
     return error.__cause__ if isinstance(error.__cause__, OSError) else OSError(errno.EIO, error.what)

@@ -24,8 +24,8 @@ _LOGGED = (
 
 @dataclass(frozen=True)
 class Need:
-    """One thing. `word` names what is said of it (`need.<word>`); `n` is how many, `at` since when where that is known;
-    `name` is the code of an alarm that has no words."""
+    """One thing. `word` names what is said of it (`need.<word>`); `n` is how many, `at` since when, where that is
+    known; `name` is the code of an alarm that has no words."""
 
     word: str
     tone: Literal["bad", "warn"]

@@ -20,6 +20,7 @@ MODULES = Path("/lib/modules")
 BUSYBOX = Path("/bin/busybox")
 _FIRST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 _MAGIC = b"HdrS"
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # modprobe is not on a user's own
 
 # Runs as the first process. Every word that it prints reaches the console, which a failed boot shows.
 _INIT = r"""#!/bin/busybox sh
@@ -117,7 +118,7 @@ def _needed(kernel: Kernel) -> Iterator[Path]:
     for module in _FIRST_MODULES:
         command = ["modprobe", "--set-version", kernel.version, "--show-depends", module]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=True)
+            ran = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": _PATH})
         except (OSError, subprocess.CalledProcessError) as error:
             raise VmError("no-kernel", f"modprobe does not know the module {module}", kernel.version) from error
         for line in ran.stdout.splitlines():

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,11 @@ class Machine:
             plugged = self._attach(name, device)
         else:
             plugged = Plugged(name, device, images_of(device))
-            self._add(plugged)
+            try:
+                self._add(plugged)
+            except VmError:
+                self._drop(plugged)
+                raise
         self._in[name] = plugged
         return plugged
 
@@ -207,6 +211,14 @@ class Machine:
                 disk = {"driver": "scsi-hd", "id": f"{name}-lun{lun}", "bus": f"{name}.0", "lun": lun}
                 do("device_add", drive=f"{name}-{lun}", removable=True, **disk)
             do("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)
+
+    def _drop(self, plugged: Plugged) -> None:
+        """Take back what of a device was added before it was refused."""
+        undo = [("device_del", {"id": plugged.name})]
+        undo += [("blockdev-del", {"node_name": f"{plugged.name}-{lun}"}) for lun in range(len(plugged.images))]
+        for command, arguments in undo:
+            with suppress(VmError):
+                self._running.qmp.do(command, **arguments)
 
     def _forget(self, plugged: Plugged) -> None:
         """Let go of the images; QEMU holds them for a moment longer than the device."""
