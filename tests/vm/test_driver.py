@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.vm.vm_samples import FAT_OPTIONS, camera_card, disk, mounted, place_of, python
+from tests.vm.vm_samples import camera_card, disk, mounted, place_of, python
 
 from dockwarden.simulators.vm.devices import SimulatedDisk, StorageDevice
 from dockwarden.simulators.vm.faults import Fault
@@ -51,12 +51,6 @@ def test_the_driver_lists_and_reads_a_camera_read_only_with_right_digests(vm: Ma
         assert cached == {**true, "how": "none"}
         assert uncached == {**true, "how": "direct"}
     assert hashlib.sha256(card.read_bytes()).digest() == before
-
-
-def test_the_driver_refuses_a_card_that_is_mounted_for_writing(vm: Machine, tmp_path: Path) -> None:
-    card, _ = camera_card(tmp_path)
-    with disk(vm, StorageDevice(card, "3")) as (_, node), mounted(vm, node, FAT_OPTIONS.replace("ro,", "rw,")):
-        assert driven(vm) == {"refused": "writable"}
 
 
 def test_the_driver_sees_a_bit_that_flips_once_and_says_what_cannot_be_read(vm: Machine, tmp_path: Path) -> None:
