@@ -16,7 +16,7 @@ OPTIONS = "ro,nosuid,nodev,noexec"
 FAT_OPTIONS = f"{OPTIONS},codepage=936,iocharset=utf8,tz=UTC"
 
 
-def recording(size: int = 2 * MIB, seed: int = 1) -> bytes:
+def recording(size: int = 3 * MIB // 2, seed: int = 1) -> bytes:
     """Bytes like footage: no two blocks are the same."""
     return random.Random(seed).randbytes(size)
 

@@ -3,6 +3,7 @@
 Plain emulation (TCG) on purpose: no /dev/kvm, no rights, and the same on every machine.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -85,7 +86,8 @@ def _write_boot_files(folder: Path, guest_module: str) -> None:
     kernel = newest_kernel()
     (folder / "kernel").write_bytes(unpacked(kernel.image.read_bytes()))
     # The interpreter that runs this also runs the guest's side, so the guest sees the same checkout and packages.
-    start = shlex.join(["/usr/bin/env", f"PATH={PATH}", sys.executable, "-m", guest_module])
+    variables = [f"PATH={PATH}", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
+    start = shlex.join(["/usr/bin/env", *variables, sys.executable, "-m", guest_module])
     (folder / "initramfs").write_bytes(initramfs(kernel, start))
 
 

@@ -153,6 +153,7 @@ class Disk:
                 self.log.append(f"flip at {fault.at}")
                 data[fault.at - start] ^= 1
             if fault.kind == "short":
+                self.log.append(f"short in {start}+{length}")
                 del data[max(0, len(data) - fault.length) :]
             if fault.kind == "slow":
                 time.sleep(length / fault.rate)
