@@ -141,6 +141,7 @@ def test_a_camera_that_is_pulled_out_in_the_middle_goes_on_at_the_next_plug(
     with vm.with_plugged(SimulatedDisk(card, "1", "PULLED", faults=(Fault("unplug", at=2 * MIB),))):
         pulled = docked.until("3", lambda bay: any(each["code"] == "pulled-out" for each in bay["findings"]))
         assert pulled["state"] != "safe"
+        docked.until_state("3", "empty")
     with vm.with_plugged(SimulatedDisk(card, "1", "PULLED")):
         assert docked.until_state("3", "safe", "incomplete", "refused")["state"] == "safe"
     docked.until_state("3", "empty")
