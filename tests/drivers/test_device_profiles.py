@@ -117,6 +117,8 @@ ALLOWS = GOOD.replace('folder = "OTHER"', "usb = '4255:0001'\nproduct = 'X.*'") 
         (ALLOWS, Seen(usb="4255:00010", product="X3"), set()),
         (ALLOWS, Seen(product="X3"), set()),
         (ALLOWS.replace("product = 'X.*'", "folder = 'DCIM'"), Seen(usb="4255:0001", product="X3"), set()),
+        (ALLOWS.replace("product = 'X.*'", "label = 'X'"), Seen(usb="4255:0001", label="X"), set()),
+        (ALLOWS.replace("product = 'X.*'", "without = 'X'"), Seen(usb="4255:0001"), set()),
         (GOOD, Seen(usb="4255:0001"), set()),
     ],
 )

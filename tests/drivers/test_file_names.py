@@ -108,6 +108,17 @@ def test_a_name_of_a_clock_that_was_never_set_says_so() -> None:
     assert not facts("DATA/LOCAL/2026-11-24_091507.mp4", DATA).no_time
 
 
+def test_a_name_with_a_day_alone_tells_no_start() -> None:
+    """Midnight would be a start that nobody has said."""
+    assert facts("RECORDER/FOLDER_A/261124_0017.MP3", PROFILES["olympus"]) == NameFacts(sequence=17, precision_s=60)
+    assert facts("RECORDER/FOLDER_A/000000_0017.MP3", PROFILES["olympus"]) == NameFacts(
+        sequence=17, precision_s=60, no_time=True
+    )
+    assert facts("RECORDER/FOLDER_A/800101_0017.MP3", PROFILES["olympus"]) == NameFacts(
+        sequence=17, precision_s=60, no_time=True
+    )
+
+
 def test_a_dcf_name_tells_its_number_and_that_of_its_folder() -> None:
     assert facts("DCIM/101MEDIA/MVI_0042.MOV", DCF) == NameFacts(sequence=42, folder_number=101)
     for name in ("DCIM/101MEDIA/MVI_0000.MOV", "DCIM/099MEDIA/MVI_0042.MOV", "OTHER/MVI_0042.MOV"):
@@ -152,4 +163,5 @@ def test_what_a_camera_writes_into_a_name_is_read_from_it(
 ) -> None:
     name = f"DCIM/{start:%Y%m%d}/DCAM_{camera}_{officer}_{start:%Y%m%d_%H%M%S}{'_IMP' if important else ''}.mp4"
     seconds = int(start.replace(microsecond=0, tzinfo=UTC).timestamp())
-    assert facts(name, DCAM) == NameFacts(camera, officer, seconds, 1, None, important)
+    unset = start.year in DCAM.unset_years
+    assert facts(name, DCAM) == NameFacts(camera, officer, seconds, 1, None, important, no_time=unset)

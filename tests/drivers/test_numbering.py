@@ -54,6 +54,9 @@ def test_a_folder_that_begins_anew_tells_nothing_of_the_one_before() -> None:
 def test_a_large_step_is_a_jump_and_no_list_of_missing_files() -> None:
     (jump,) = holes(read_listing([dcf(10), dcf(950)], PROFILES["dcf"]))
     assert (jump.first, jump.last, jump.count, jump.is_jump) == (11, 949, 939, True)
+    for first in (1, 10):
+        (jump,) = holes(read_listing([dcf(first), dcf(950, 101)], PROFILES["dcf"]))
+        assert (jump.first, jump.last, jump.is_jump) == (first + 1, 949, True)
 
 
 def test_a_counter_through_the_volume_is_of_one_camera() -> None:

@@ -87,7 +87,7 @@ class Match(Data):
 
     def admits(self, seen: "Seen") -> bool:
         """Whether the device is this one for all that can be known before it is let in: ids, vendor and product."""
-        by_more = self.label is not None or self.folder is not None
+        by_more = any(pattern is not None for pattern in (self.label, self.folder, self.without))
         return self.usb is not None and not by_more and self._fits_said(seen)
 
     def _fits_said(self, seen: "Seen") -> bool:

@@ -8,18 +8,18 @@ from typing import Any, TypeAlias
 MOST_LINES = 200
 """A statement longer than that, and what comes after it, is given no lines: finding its end would take too long."""
 
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 """A key's place: the names of tables and keys, and indexes into arrays of tables, as in `("match", 0, "folder")`."""
 
 
-def lines_of(text: str) -> dict[Path, int]:
+def lines_of(text: str) -> dict[KeyPath, int]:
     """The line, from 1, of each table and key of a document that `tomllib` takes.
 
     A key within an inline table or array stands on the line on which its statement begins.
     """
-    found: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    table: Path = ()
+    found: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for line, statement in _statements(text):
         is_header = statement.lstrip().startswith("[")
         for names in _leaves(tomllib.loads(statement)):
@@ -32,7 +32,7 @@ def lines_of(text: str) -> dict[Path, int]:
     return found
 
 
-def line_of(lines: dict[Path, int], path: Path) -> int:
+def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
     """The line of `path`; of the nearest table that holds it where it is not there; else 1."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
@@ -78,9 +78,9 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
         yield path
 
 
-def _enter(names: tuple[str, ...], is_array: bool, counts: dict[Path, int]) -> Path:
+def _enter(names: tuple[str, ...], is_array: bool, counts: dict[KeyPath, int]) -> KeyPath:
     """The path of the table that a header opens. `counts` holds how many tables each array has so far."""
-    path: Path = ()
+    path: KeyPath = ()
     for name in names[:-1]:
         path = (*path, name)
         if path in counts:

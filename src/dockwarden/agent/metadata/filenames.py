@@ -9,6 +9,7 @@ from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.evidence.seals import SourceName
 
 _MARKS = ("important", "continued")
+_LEAST_PRECISE_S = 60
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class NameFacts:
 
     `part` is the number of a file within its recording, `folder_number` that of the numbered folder it lies in.
     `continues` says that the file goes on where the one before it ends. `no_time` says that the name has a place for
-    a time, and what stands there is none, as in 0000-00-00: the clock was never set.
+    a time, and what stands there was given by no clock that was set: none, as in 0000-00-00, or one of an unset year.
+    A name that has no more than a day tells no start: midnight would be one that nobody has said.
     """
 
     camera: str | None = None
@@ -61,7 +63,7 @@ def take_apart(name: SourceName, profile: Profile) -> Named:
         found = pattern.name.fullmatch(base)
         place = pattern.folder.fullmatch(folder) if found and pattern.folder else None
         if found and (pattern.folder is None or place):
-            facts = _facts(found, place, pattern, in_folder, profile.zone_minutes)
+            facts = _facts(found, place, pattern, in_folder, profile)
             stem, whole = _without(base, found, _MARKS), _without(base, found, (*_MARKS, "part"))
             return Named(facts, pattern, stem, whole)
     stem = base[: _ending(base)].casefold()
@@ -85,21 +87,24 @@ def _is_marked(folder: str, profile: Profile) -> bool:
 
 
 def _facts(
-    found: re.Match[str], place: re.Match[str] | None, pattern: NamePattern, in_folder: bool, zone_minutes: int | None
+    found: re.Match[str], place: re.Match[str] | None, pattern: NamePattern, in_folder: bool, profile: Profile
 ) -> NameFacts:
     both = {**found.groupdict(), **(place.groupdict() if place is not None else {})}
     groups = {key: value for key, value in both.items() if value}
     started, dated = None, pattern.when is not None and "date" in groups
     if pattern.when is not None and dated:
         started = wall_seconds(" ".join(groups[key] for key in ("date", "time") if key in groups), pattern.when)
-    no_time = dated and started is None
-    if pattern.utc and started is not None:
-        started = None if zone_minutes is None else started + zone_minutes * 60
+    no_time = dated and (started is None or datetime.fromtimestamp(started, UTC).year in profile.unset_years)
+    precision = _precision_s(pattern.when)
+    if precision > _LEAST_PRECISE_S or (pattern.utc and profile.zone_minutes is None):
+        started = None
+    elif pattern.utc and started is not None:
+        started += (profile.zone_minutes or 0) * 60
     return NameFacts(
         camera=groups.get("cam"),
         officer_id=groups.get("officer"),
         started_local=started,
-        precision_s=_precision_s(pattern.when),
+        precision_s=min(precision, _LEAST_PRECISE_S),
         sequence=_number(groups.get("seq")),
         important=in_folder or "important" in groups,
         part=_number(groups.get("part")),
@@ -112,7 +117,7 @@ def _facts(
 def _precision_s(form: str | None) -> int:
     if form is None or "%S" in form:
         return 1
-    return 60 if "%M" in form else 3600 if "%H" in form else 86_400
+    return 60 if "%M" in form else 86_400
 
 
 def _number(digits: str | None) -> int | None:

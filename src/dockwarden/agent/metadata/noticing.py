@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.agent.drivers.source import SourceInfo
 from dockwarden.agent.metadata.camera_logs import log_files, read_log, without_file
-from dockwarden.agent.metadata.clock import is_unset
 from dockwarden.agent.metadata.listing import Listed, read_listing
 from dockwarden.agent.metadata.numbering import Hole, holes
 from dockwarden.agent.metadata.recordings import Grouped, group
@@ -69,7 +68,7 @@ def notice(
     found += _files("empty-file", "files are empty by their directory entry, and may have data on the card", empty)
     marked = [each for each in listing if "important" in each.source.marks or each.facts.important]
     found += _files("marked-important", "files are marked important on the device", marked)
-    unset = [each for each in listing if _has_no_time(each, profile)]
+    unset = [each for each in listing if each.facts.no_time or _NO_TIME.search(each.source.name.text)]
     return found + _files("name-without-time", "names bear no time of a clock that was set", unset)
 
 
@@ -134,11 +133,3 @@ def _logged(
         return []
     what = f"the camera's log tells of recordings whose files are not here: {len(lost)}"
     return [Noticed("log-without-file", what, tuple(event.file for event in lost if event.file is not None))]
-
-
-def _has_no_time(each: Listed, profile: Profile) -> bool:
-    """Whether a name has a place for a time, and what stands there was given by no clock that was set."""
-    started = each.facts.started_local
-    if started is not None:
-        return is_unset(started, profile.unset_years)
-    return each.facts.no_time or _NO_TIME.search(each.source.name.text) is not None

@@ -123,7 +123,7 @@ def _in_folders(folders: dict[int, _Files], last: int) -> list[Hole]:
         _, _, tail = _around(sorted(folders[here]), last)
         _, head, _ = _around(sorted(folders[following]), last)
         size = (head - tail - 1) % last
-        if following == here + 1 and size and (size <= MOST_MISSING or 1 < tail < head):
+        if following == here + 1 and size and (size <= MOST_MISSING or tail < head):
             found.append(_hole(tail, head, size, last, folders[here][tail], folders[following][head]))
     return found
 

@@ -6,7 +6,7 @@ A recording is one file or several that follow one another (segments); to each b
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -69,7 +69,7 @@ def group(
     beside: list[Listed] = []
     for each in listing:
         if each.kind is None:
-            files[each.source.volume, each.folder.casefold(), each.named.stem].append(each)
+            files[each.source.volume, _folder(each.source), each.named.stem].append(each)
         else:
             beside.append(each)
     chains: dict[tuple[object, ...], list[tuple[Listed, Segment]]] = defaultdict(list)
@@ -96,7 +96,7 @@ def _join(chain: list[tuple[Listed, Segment]], profile: Profile) -> list[tuple[S
     singles: list[tuple[Listed, Segment]] = []
     for first, segment in chain:
         if first.facts.part is not None:
-            wholes[first.folder.casefold(), first.named.whole].append(segment)
+            wholes[_folder(first.source), first.named.whole].append(segment)
         else:
             singles.append((first, segment))
     found = [tuple(sorted(parts, key=lambda each: each.named.facts.part or 0)) for parts in wholes.values()]
@@ -141,30 +141,45 @@ def _gap_s(before: Segment, after: Segment) -> float | None:
     return following - start - before.duration_ms / 1000
 
 
-def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> Grouped:
-    by_place: dict[tuple[str, str, str], int] = {}
-    by_stem: dict[tuple[str, str], set[int]] = defaultdict(set)
-    by_day: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for number, segments in enumerate(joined):
+@dataclass(frozen=True)
+class _Places:
+    """Where recordings (by their number) are, for what lies beside them."""
+
+    by_place: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    by_stem: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+    by_day: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, number: int, segments: tuple[Segment, ...]) -> None:
+        """Remember a recording under each of its stems and under its day."""
+        volume = segments[0].files[0].volume
         for segment in segments:
-            volume, stem = segment.files[0].volume, segment.named.stem
-            folder = segment.files[0].name.text.rpartition("/")[0].casefold()
-            by_place[volume, folder, stem] = number
-            by_stem[volume, stem].add(number)
-        if (day := _day(segments[0].started_local)) is not None:
-            by_day[segments[0].files[0].volume, day].append(number)
+            stem = segment.named.stem
+            self.by_place[volume, _folder(segment.files[0]), stem] = number
+            self.by_stem[volume, stem].add(number)
+        day = _day(segments[0].started_local)
+        if day is not None:
+            self.by_day[volume, day].append(number)
+
+    def owners(self, beside: Listed) -> list[int]:
+        """The recordings that a sidecar belongs to: by its stem, in its folder before others; a day's by its day."""
+        volume, stem = beside.source.volume, beside.named.stem
+        place = self.by_place.get((volume, _folder(beside.source), stem))
+        if place is not None:
+            return [place]
+        same = self.by_stem.get((volume, stem), set())
+        if same:
+            return list(same) if len(same) == 1 else []
+        return self.by_day.get((volume, stem), []) if beside.kind in ("log", "position") else []
+
+
+def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> Grouped:
+    places = _Places()
+    for number, segments in enumerate(joined):
+        places.add(number, segments)
     held: dict[int, list[tuple[SidecarKind, SourceInfo]]] = defaultdict(list)
     alone = []
     for each in beside:
-        volume, stem = each.source.volume, each.named.stem
-        same = by_stem.get((volume, stem), set())
-        place = by_place.get((volume, each.folder.casefold(), stem))
-        if place is not None:
-            owners = [place]
-        elif len(same) == 1:
-            owners = list(same)
-        else:
-            owners = by_day.get((volume, stem), []) if each.kind in ("log", "position") and not same else []
+        owners = places.owners(each)
         for owner in owners:
             if each.kind is not None:
                 held[owner].append((each.kind, each.source))
@@ -175,6 +190,11 @@ def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> G
         for number, segments in enumerate(joined)
     )
     return Grouped(recordings, tuple(alone))
+
+
+def _folder(source: SourceInfo) -> str:
+    """The path of its folder as FAT compares it."""
+    return source.name.text.rpartition("/")[0].casefold()
 
 
 def _day(started_local: int | None) -> str | None:
