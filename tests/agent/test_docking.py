@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.agent.cards import folder_device
+from tests.agent.cards import Room, folder_device, make_card
 
 from dockwarden.agent import vault
 from dockwarden.agent.bays import Progress
@@ -38,7 +38,7 @@ def test_everything_on_a_device_is_sealed_confirmed_and_safe(tmp_path: Path, sto
         (card / name).parent.mkdir(parents=True, exist_ok=True)
         (card / name).write_bytes(data)
     progress = visit(folder_device(card))
-    assert (progress.state, progress.findings) == ("safe", [])
+    assert (progress.state, [finding.code for finding in progress.findings]) == ("safe", ["empty-file"])
     found = sealed(stores)
     assert {raw.decode() for raw in found} == set(contents)
     for name, data in contents.items():
@@ -106,3 +106,12 @@ def test_a_device_on_which_nothing_is_seen_is_never_called_safe(tmp_path: Path, 
     progress = visit(folder_device(card))
     assert progress.state == "incomplete"
     assert [finding.code for finding in progress.findings] == ["nothing-found"]
+
+
+def test_a_number_that_is_missing_is_told_and_the_bay_is_safe_all_the_same(tmp_path: Path, room: Room) -> None:
+    names = [f"DCIM/100MEDIA/VID_{number:04}.MP4" for number in (1, 2, 3, 5, 6)]
+    visit = room.visit(folder_device(make_card(tmp_path / "card", {name: name.encode() for name in names})))
+    assert visit.state == "safe"
+    (finding,) = visit.findings
+    assert finding.code == "missing-numbers"
+    assert "4" in finding.what

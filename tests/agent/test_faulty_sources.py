@@ -85,12 +85,12 @@ def test_a_card_of_absurd_names_is_taken_whole_and_its_tricks_are_shown(tmp_path
     names = hostile.build(card, Path("build/footage"))
     before = shown(card)
     progress = room.visit(faulty(card))
-    assert (progress.state, codes(progress)) == ("safe", set())
+    assert (progress.state, codes(progress)) == ("safe", {"empty-file"})
     assert room.wrong(before) == []
     assert kinds(room.stores).count("sealed") == len(names)
     tricks = hostile.tricks(card, outside)
     progress = room.visit(faulty(card))
-    assert (progress.state, codes(progress)) == ("incomplete", {"unlisted", "not-all"})
+    assert (progress.state, codes(progress)) == ("incomplete", {"empty-file", "unlisted", "not-all"})
     assert kinds(room.stores).count("sealed") == len(names)
     found = quarantined(StatusView(room.stores, Policy(), list))
     assert len(found) == len(tricks) + 1  # what lies too deep

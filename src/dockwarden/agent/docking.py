@@ -13,6 +13,7 @@ from dockwarden.agent.intake import Docking, NotTaken, StageGone, finish_left, i
 from dockwarden.agent.known import source_key
 from dockwarden.agent.metadata.clock import captured_utc, measure
 from dockwarden.agent.metadata.filenames import facts_of
+from dockwarden.agent.metadata.noticing import notice
 from dockwarden.agent.quarantine import Reason, quarantine
 from dockwarden.agent.recognising import Known, known_record
 from dockwarden.agent.sealed import intact
@@ -58,6 +59,7 @@ def _run(session: Session) -> State:
     """Take, confirm and judge, or say that the stay has ended before."""
     try:
         _take_all(session)
+        _notice(session)
         confirm_all(session)
         return _verdict(session)
     except Gone:
@@ -116,6 +118,17 @@ def _take_all(session: Session) -> None:
             session.progress.file_done()
     if sources:
         session.progress.find(Finding("still-changing", "the device keeps showing new files"))
+
+
+def _notice(session: Session) -> None:
+    """Tell what the listing shows that a person should know; none of it keeps the bay from being safe.
+
+    The camera's own log is not asked: it would miss, each time, what an earlier docking took and was cleared since.
+    """
+    profile = session.desk.profiles[session.docking.device.info.profile]
+    for each in notice(listed(session), profile):
+        if each.code != "marked-important":  # the label says it
+            session.progress.find(Finding(each.code, each.what))
 
 
 def _take_one(session: Session, source: SourceInfo) -> None:
