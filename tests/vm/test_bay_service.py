@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.vm.vm_samples import HERE, camera_card, python
 
+from dockwarden.agent.drivers import profiles
 from dockwarden.simulators.vm.devices import Keyboard, SimulatedDisk, StorageDevice
 from dockwarden.simulators.vm.faults import Fault
 from dockwarden.simulators.vm.images import MIB, Volume, make_volume
@@ -131,6 +132,10 @@ def test_a_disk_that_no_profile_fits_is_refused_by_policy(docked: Docked, vm: Ma
     image = make_volume(tmp_path / "unknown.img", Volume("fat16", 16, files={"letters/a.txt": b"a"}))
     with vm.with_plugged(StorageDevice(image, "4")):
         assert [each["code"] for each in docked.until_state("2", "refused")["findings"]] == ["unknown-device"]
+        suggested = vm.check([Path(sys.executable).with_name("dockwarden-agent"), "bays", "suggest", "2"])
+    profile = tmp_path / "profile.toml"
+    profile.write_text(suggested, "utf-8")
+    assert profiles.read(profile).match
     docked.until_state("2", "empty")
 
 

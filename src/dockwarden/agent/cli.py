@@ -2,9 +2,7 @@
 never from the command line."""
 
 import json
-import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dockwarden.agent import setup as setting_up
-from dockwarden.agent.drivers import profiles
-from dockwarden.agent.drivers.bay_service import BayService
-from dockwarden.agent.drivers.mounting import Owner
-from dockwarden.agent.drivers.occupancy import FOLDER as OCCUPANCIES
-from dockwarden.agent.drivers.ports import read_ports
-from dockwarden.agent.learning import learn_bay
+from dockwarden.agent.cli_bays import JsonOption, SettingsOption, bays_app
 from dockwarden.agent.settings import SYSTEM_FILE, Settings, read_settings, release_in_force
 from dockwarden.agent.station import read_only_view, run_station
 from dockwarden.agent.status import quarantined as list_quarantined
@@ -29,18 +22,11 @@ from dockwarden.durable.files import OsFiles, make_folder, write_durably
 from dockwarden.rules.labels import ACTIVITIES
 from dockwarden.service.command import print_json, run_command
 from dockwarden.service.errors import ServiceError
-from dockwarden.service.logs import configure
 from dockwarden.service.setup import check_owner, choose
 from dockwarden.service.socket import call
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-bays_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bays_app, name="bays")
-
-SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="The settings file; else /etc/dockwarden/agent.toml.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 CHANGING = (
     "Bays and release are changed in this file; then restart the agent. A station keeps its name and its folder: for "
@@ -138,35 +124,6 @@ def bays(context: typer.Context, settings: SettingsOption = None, as_json: JsonO
         print_json(found)
     else:
         _print_bays(Console(), found)
-
-
-@bays_app.command()
-def learn(
-    bay: Annotated[str, typer.Argument(help="A bay of the settings.")],
-    settings: SettingsOption = None,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to wait for something to be plugged in.")] = 120.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Learn which USB port is a bay: plug anything into it when asked."""
-    ports = learn_bay(read_settings(settings), OsFiles(), bay, seconds, lambda text: print(text, file=sys.stderr))
-    if as_json:
-        print_json({"ports": ports})
-    else:
-        for port, its in sorted(ports.items(), key=lambda pair: (pair[1], pair[0])):
-            print(f"bay {its}  {port}")
-
-
-@bays_app.command()
-def serve(settings: SettingsOption = None) -> None:
-    """Serve the USB ports that were learned: let devices in and mount them read-only. Needs root."""
-    chosen = read_settings(settings)
-    configure("bays")
-    its = chosen.root.stat()  # whoever has the station's folder is the station
-    ports, owner = partial(read_ports, Folders(chosen.root).ports), Owner(its.st_uid, its.st_gid)
-    service = BayService(ports, OCCUPANCIES, owner, profiles.load().profiles)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
-    service.run()
 
 
 @app.command()

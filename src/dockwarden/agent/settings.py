@@ -50,6 +50,7 @@ class Settings(_Table):
     cleared on proof or kept as it is; the office chooses it at setup, and see `release_in_force`. `deadline_hours`:
     article 15's two days.
     `unknown_storage`: whether a USB disk that no profile fits is refused, or taken in, read-only like all.
+    `profiles`: folders with device profiles of the office's own.
     """
 
     station: PlaceName
@@ -60,6 +61,7 @@ class Settings(_Table):
     known: Literal["full", "sample"] = "full"
     deadline_hours: Annotated[int, Field(ge=1, le=24 * 31)] = 48
     unknown_storage: Literal["refuse", "intake"] = "refuse"
+    profiles: tuple[Path, ...] = ()
     media: bool = True
     offsite: Offsite | None = None
     panel: Panel | None = Panel()

@@ -62,7 +62,7 @@ class Station:
         self._empty_scratch()
         doubts = settle(self.stores)
         self.registry = Registry(self.stores.folders.registry, self.files)
-        loaded = known_profiles.load()
+        loaded = known_profiles.load((known_profiles.BUILT_IN, *settings.profiles))
         doubts += [str(error) for error in loaded.refused]
         self.profiles = loaded.profiles
         desk = Desk(self.stores, {profile.name: profile for profile in loaded.profiles})

@@ -79,7 +79,12 @@ def open_volumes(occupancy: Occupancy, profile: Profile) -> Volumes:
 
 
 def profile_of(occupancy: Occupancy, profiles: Sequence[Profile]) -> Profile:
-    """The profile that fits what all volumes together show. Raises ProfileError where none does, or several."""
+    """The profile that fits a device. Raises ProfileError where none does, or several."""
+    return known.choose(profiles, seen_of(occupancy))
+
+
+def seen_of(occupancy: Occupancy) -> Seen:
+    """What all volumes of a device together show."""
     folders = frozenset(name for each in occupancy.volumes for name in look(each.point).folders)
     label = next((each.label for each in occupancy.volumes if each.label), None)
-    return known.choose(profiles, Seen(occupancy.vendor, occupancy.product, label, folders, occupancy.usb))
+    return Seen(occupancy.vendor, occupancy.product, label, folders, occupancy.usb)
