@@ -146,7 +146,7 @@ def test_devices_that_come_and_go_leave_one_record_for_each_file(tmp_path: Path)
             assert violations(Scene(tmp_path / "station", cards, settled=False)) == []
         station.plug("1", restless, "R")
         assert station.verdict("1") == ("safe", set())
-        assert station.verdict("3") == ("safe", set())
+        assert station.verdict("3") == ("safe", {"empty-file"})
         assert violations(Scene(tmp_path / "station", cards)) == []
         records = call(tmp_path / "station" / "agent.sock", "records", {}, 10.0)["records"]
         assert len(records) == 5
