@@ -161,6 +161,7 @@ def violations(scene: Scene) -> list[str]:
     _check_vault(look)
     _check_sealed_facts(look)
     _check_doubles(look)
+    _check_partial(look)
     for card in scene.cards:
         _check_card(look, card)
     _check_verdicts(look)
@@ -296,6 +297,34 @@ def _check_doubles(look: _Look) -> None:
         if key in seen:
             look.wrong.append(f"records {seen[key]} and {held.record} are the same file of the same device")
         seen[key] = held.record
+
+
+def _check_partial(look: _Look) -> None:
+    """A record with holes: only where something was planted, never confirmed, zeros in the holes, and elsewhere what
+    its device shows."""
+    for held in look.held.values():
+        holes = [(hole["offset"], hole["length"]) for hole in held.seal.get("holes", [])]
+        if not holes:
+            continue
+        name = _named(held.source)
+        if held.source not in look.scene.planted:
+            look.wrong.append(f"{name}: partial, nothing was planted there")
+        if look.done(held.record, "confirmed", "station"):
+            look.wrong.append(f"{name}: partial, and called confirmed")
+        data = (look.scene.station / "vault" / held.record[:2] / held.record / "original").read_bytes()
+        if any(data[offset : offset + length] != bytes(length) for offset, length in holes):
+            look.wrong.append(f"{name}: a hole is filled")
+        cards = [card.root / os.fsdecode(held.source) for card in look.scene.cards if held.source in card.files]
+        whole = [path.read_bytes() for path in cards if path.is_file() and path.stat().st_size == len(data)]
+        if whole and not any(_without(each, holes) == data for each in whole):
+            look.wrong.append(f"{name}: a partial record differs from its device outside its holes")
+
+
+def _without(data: bytes, holes: Sequence[tuple[int, int]]) -> bytes:
+    kept = bytearray(data)
+    for offset, length in holes:
+        kept[offset : offset + length] = bytes(length)
+    return bytes(kept)
 
 
 # --- devices -----------------------------------------------------------------------------------------------------

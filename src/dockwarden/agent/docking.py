@@ -14,9 +14,10 @@ from dockwarden.agent.known import source_key
 from dockwarden.agent.metadata.clock import captured_utc, measure
 from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.agent.metadata.noticing import notice
+from dockwarden.agent.partial import is_torn, supersede, take_torn
 from dockwarden.agent.quarantine import Reason, quarantine
 from dockwarden.agent.recognising import Known, known_record
-from dockwarden.agent.sealed import intact
+from dockwarden.agent.sealed import intact, seal_of
 from dockwarden.agent.sessions import (
     Desk,
     Gone,
@@ -30,7 +31,7 @@ from dockwarden.agent.sessions import (
 )
 from dockwarden.agent.stores import new_id
 from dockwarden.durable.files import DurableError
-from dockwarden.durable.staging import Stage
+from dockwarden.durable.staging import Stage, set_aside
 from dockwarden.evidence.canonical import Object
 from dockwarden.service.logs import log
 
@@ -59,6 +60,7 @@ def _run(session: Session) -> State:
     """Take, confirm and judge, or say that the stay has ended before."""
     try:
         _take_all(session)
+        _take_torn(session)
         _notice(session)
         confirm_all(session)
         return _verdict(session)
@@ -68,6 +70,9 @@ def _run(session: Session) -> State:
         if error.code not in ("unplugged", "cancelled"):
             raise
         return _cut_short(session)
+    finally:
+        for _, stage in session.torn.values():
+            session.desk.claims.release(stage.plan.record)
 
 
 def undock(session: Session) -> None:
@@ -106,7 +111,7 @@ def _clock(device: Device) -> ClockReading | None:
 def _take_all(session: Session) -> None:
     """Take every source, listing again until nothing new appears."""
     for round_number in range(RELISTINGS):
-        dealt_with = session.taken.keys() | session.failed
+        dealt_with = session.taken.keys() | session.failed | session.torn.keys()
         sources = [source for source in listed(session) if key_of(source) not in dealt_with]
         if not sources and round_number:
             return
@@ -136,6 +141,9 @@ def _take_one(session: Session, source: SourceInfo) -> None:
     try:
         session.taken[key_of(source)] = _record_of(session, source)
     except NotTaken as failure:
+        if is_torn(failure.cause):
+            session.torn[key_of(source)] = source, failure.stage
+            return
         try:
             _not_taken(session, source, failure.cause, failure.stage)
         finally:
@@ -143,9 +151,58 @@ def _take_one(session: Session, source: SourceInfo) -> None:
     except (SourceError, DurableError) as error:
         _not_taken(session, source, error, None)
     except Exception as error:
-        log("intake").exception("a source failed", bay=session.docking.bay, error=type(error).__name__)
-        session.failed.add(key_of(source))
-        session.progress.find(Finding("internal", f"the station failed at a file: {type(error).__name__}"))
+        _failed(session, source, error)
+
+
+def _failed(session: Session, source: SourceInfo, error: Exception) -> None:
+    """A source at which the station itself failed."""
+    log("intake").exception("a source failed", bay=session.docking.bay, error=type(error).__name__)
+    session.failed.add(key_of(source))
+    session.progress.find(Finding("internal", f"the station failed at a file: {type(error).__name__}"))
+
+
+def _take_torn(session: Session) -> None:
+    """Take what can be read of the sources that cannot be read as a whole. They come last: a dying medium may not
+    survive it, and each may take many minutes. Raises Gone."""
+    while session.torn:
+        key, (source, stage) = next(iter(session.torn.items()))
+        stay_or_leave(session)
+        try:
+            _rescue(session, source, stage)
+        finally:
+            del session.torn[key]
+            session.desk.claims.release(stage.plan.record)
+
+
+def _rescue(session: Session, source: SourceInfo, stage: Stage) -> None:
+    stores, docking, key, done = session.stores, session.docking, key_of(source), 0
+
+    def count(reached: int) -> None:
+        nonlocal done
+        session.progress.add(reached - done)
+        done = reached
+
+    try:
+        sealed = take_torn(stores, docking, source, stage, count, session.stay.ended)
+        session.taken[key] = sealed.record
+        supersede(stores, docking, source, sealed.record)
+        if sealed.holes:
+            _is_partial(session, source, sealed.missing)
+    except (SourceError, DurableError) as error:
+        torn = error.code == "nothing-read"
+        if error.code == "stage-differs":
+            set_aside(stores.files, stage, "stage-differs")
+        _not_taken(session, source, SourceError("unreadable", docking.device.info.key) if torn else error, stage)
+    except Exception as error:
+        _failed(session, source, error)
+
+
+def _is_partial(session: Session, source: SourceInfo, missing: int) -> None:
+    """A source of which bytes are missing keeps the bay amber for good."""
+    session.partial.add(key_of(source))
+    session.failed.add(key_of(source))
+    what = f"{missing} bytes of a file cannot be read; the rest is kept: hand the device to the office"
+    session.progress.find(Finding("partial", what))
 
 
 def _record_of(session: Session, source: SourceInfo) -> str:
@@ -171,6 +228,7 @@ def _record_of(session: Session, source: SourceInfo) -> str:
         with suppress(StageGone):
             record = take(stores, claims, docking, source, count, cancel)
     count(source.size)
+    supersede(stores, docking, source, record)
     return record
 
 
@@ -178,6 +236,9 @@ def _recognised(session: Session, source: SourceInfo, known: Known) -> None:
     """Note what a source that is a record already has shown of itself at this docking."""
     key = key_of(source)
     if known.by == "later":
+        return
+    if known.by == "partial":
+        _is_partial(session, source, seal_of(session.stores, known.record)[0].missing)
         return
     if known.read == "none":
         session.failed.add(key)

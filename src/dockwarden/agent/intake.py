@@ -122,7 +122,7 @@ def take(
         handed_over = False
         try:
             copied = _copy(stores, docking, source, stage, progress, cancel)
-            seal(stores, stage, _made(stores, stage, docking, source, copied))
+            seal(stores, stage, made(stores, stage, docking, source, copied))
             return stage.plan.record
         except (SourceError, DurableError, MalformedError) as error:
             cause = _unsealable(error) if isinstance(error, MalformedError) else error
@@ -144,6 +144,8 @@ def _copy(
     cancel: Event,
 ) -> Copied:
     first = reopen_stage(stores.files, stage)
+    if stage.map.exists():  # of its leaves the list no longer tells which were read
+        raise SourceError("unreadable", f"device {docking.device.info.key}")
     reader = docking.device.open(source, uncached=False)
     kept = bytearray()
     try:
@@ -186,7 +188,15 @@ def _keeping(read: Read, kept: bytearray) -> Read:
     return reading
 
 
-def _made(stores: Stores, stage: Stage, docking: Docking, source: SourceInfo, copied: Copied) -> seals.Seal:
+def made(
+    stores: Stores,
+    stage: Stage,
+    docking: Docking,
+    source: SourceInfo,
+    copied: Copied,
+    holes: tuple[seals.Hole, ...] = (),
+) -> seals.Seal:
+    """The seal of what was copied into a stage."""
     return seals.Seal(
         record=stage.plan.record,
         log=stores.ledger.log,
@@ -199,6 +209,7 @@ def _made(stores: Stores, stage: Stage, docking: Docking, source: SourceInfo, co
         digests=copied.digests,
         read_back=copied.read_back,
         sealed_at=stores.clock().utc,
+        holes=holes,
     )
 
 

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Literal
 
 from dockwarden.agent import vault
-from dockwarden.agent.drivers.source import Device, Reader, SourceInfo
+from dockwarden.agent.drivers.source import Device, Reader, SourceError, SourceInfo
 from dockwarden.agent.known import records_of, source_key
 from dockwarden.agent.sealed import damaged, intact
 from dockwarden.agent.stores import Stores, said
@@ -20,12 +20,20 @@ from dockwarden.durable.files import DurableError
 from dockwarden.durable.leaflist import read_leaf_list
 from dockwarden.durable.pump import cancelled
 from dockwarden.durable.readback import ReadBack, UncachedReader
+from dockwarden.durable.rescue_map import BLOCK
+from dockwarden.durable.rescuing import whole_leaves
 from dockwarden.durable.staging import Stage, durable_leaves
 from dockwarden.evidence import fields, merkle
+from dockwarden.evidence.canonical import MalformedError
 from dockwarden.evidence.digests import LEAF_SIZE, leaf_count, leaf_length
+from dockwarden.evidence.seals import Hole, Seal
 
 PROBES = 4
 """Leaves that are read again, at random, besides the first and the last, before anything is taken for known."""
+
+
+PATIENCE = 16
+"""Holes that are tried again, and further unreadable leaves that are put up with, when a torn source comes again."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,12 @@ class Known:
     """A record that a source is already.
 
     `by`: `full` where every leaf of the device was compared with what was sealed, `sample` where policy is content
-    with the probes, `later` where the record is not confirmed and its second reading is still to come. `read`: how
-    the device was read.
+    with the probes, `later` where the record is not confirmed and its second reading is still to come, `partial`
+    where the record has holes that the device still cannot fill. `read`: how the device was read.
     """
 
     record: str
-    by: Literal["full", "sample", "later"]
+    by: Literal["full", "sample", "later", "partial"]
     read: ReadBack
 
 
@@ -55,12 +63,15 @@ def known_record(
     key = source_key(device.info.key, source.to_object())
     for record in records_of(stores.ledger.engine, key):
         try:
-            _, leaves = intact(stores, record)
+            seal, leaves = intact(stores, record)
         except DurableError:
             continue
         if len(leaves) != leaf_count(source.size):
             continue
-        found = _held_against(stores, record, leaves, device, source, progress, cancel)
+        if seal.holes:
+            found = _partial_known(stores, seal, leaves, device, source, progress, cancel)
+        else:
+            found = _held_against(stores, record, leaves, device, source, progress, cancel)
         if found is not None:
             return found
     return None
@@ -70,11 +81,17 @@ def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
     """Whether the device still gives what was staged of it; an empty stage agrees with anything. Raises SourceError,
     DurableError."""
     staged = read_leaf_list(stage.leaves)[: durable_leaves(stage)] if stage.leaves.exists() else []
-    if not staged:
+    numbers: Collection[int] = _chosen(len(staged))
+    if stage.map.exists():
+        try:
+            numbers = set(whole_leaves(stage.map, source.size, len(staged))).intersection(numbers)
+        except MalformedError:
+            return False
+    if not numbers:
         return True
     reader = device.open(source, uncached=True)
     try:
-        return _agree(reader, source.size, staged, _chosen(len(staged)))
+        return _agree(reader, source.size, staged, numbers)
     finally:
         reader.close()
 
@@ -122,6 +139,63 @@ def _held_against(
         return Known(record, by, reader.how)
     finally:
         reader.close()
+
+
+def _partial_known(
+    stores: Stores,
+    seal: Seal,
+    leaves: list[bytes],
+    device: Device,
+    source: SourceInfo,
+    progress: Callable[[int], None],
+    cancel: Event,
+) -> Known | None:
+    """Whether a device can give no more of a source than a partial record has: nothing in its holes, and elsewhere
+    the sealed leaves, or nothing either."""
+    whole = [index for index in range(len(leaves)) if not any(_touches(hole, index) for hole in seal.holes)]
+    reader = device.open(source, uncached=True)
+    try:
+        if any(_gives(reader, offset) for offset in _insides(seal.holes)):
+            return None
+        probed = [whole[number] for number in _chosen(len(whole))]
+        if not _vault_has(stores, seal.record, source.size, leaves, probed):
+            return None
+        done = unreadable = 0
+        for index in whole if stores.known == "full" else probed:
+            if cancel.is_set():
+                raise cancelled()
+            try:
+                if not _agree(reader, source.size, leaves, [index]):
+                    return None
+            except SourceError as error:
+                unreadable += 1
+                if error.code != "unreadable" or unreadable > PATIENCE:
+                    raise
+            done += leaf_length(source.size, index)
+            progress(done)
+        return Known(seal.record, "partial", reader.how)
+    finally:
+        reader.close()
+
+
+def _touches(hole: Hole, index: int) -> bool:
+    return hole.offset < (index + 1) * LEAF_SIZE and hole.offset + hole.length > index * LEAF_SIZE
+
+
+def _insides(holes: tuple[Hole, ...]) -> list[int]:
+    """Where to look whether a hole can be read now: its first block and one within, of a few holes."""
+    some = holes if len(holes) <= PATIENCE else [secrets.choice(holes) for _ in range(PATIENCE)]
+    within = [hole.offset + secrets.randbelow(hole.length) // BLOCK * BLOCK for hole in some]
+    return sorted({*(hole.offset for hole in some), *within})
+
+
+def _gives(reader: Reader, offset: int) -> bool:
+    try:
+        return bool(reader.read(offset, BLOCK))
+    except SourceError as error:
+        if error.code != "unreadable":
+            raise
+        return False
 
 
 def _by(stores: Stores, record: str) -> Literal["full", "sample", "later"]:

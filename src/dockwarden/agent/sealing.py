@@ -22,6 +22,9 @@ def commit(stores: Stores, stage: Stage) -> None:
     record = stage.plan.record
     home = vault.folder(stores.folders.vault, record)
     if not home.exists():
+        if stage.map.exists():  # the seal has its holes now
+            with explained(stage.map):
+                stores.files.unlink(stage.map)
         publish(stores.files, stage.folder, home)
     elif said(stores, record, "sealed", "station") is None:
         settle(stores.files, home)  # nobody knows whether the syncs after its rename were made

@@ -11,6 +11,7 @@ from dockwarden.agent.intake import Claims, Docking
 from dockwarden.agent.quarantine import Reason, Where, quarantine
 from dockwarden.agent.stores import Stores, new_id
 from dockwarden.durable.files import DurableError
+from dockwarden.durable.staging import Stage
 from dockwarden.service.errors import ServiceError
 
 Key: TypeAlias = tuple[str, bytes]
@@ -31,7 +32,8 @@ class Session:
     """A session's account: records taken, sources that failed in whatever way, things that are no source (raw).
 
     `compared` are those of which this device, in this session, has shown once more just the bytes that were sealed,
-    every leaf; `sampled` those that were recognised by a sample of them, by policy.
+    every leaf; `sampled` those that were recognised by a sample of them, by policy. `torn` cannot be read as a whole
+    and wait, with their claimed stages, until all others have been taken; `partial` are those whose record has holes.
     """
 
     desk: Desk
@@ -42,6 +44,8 @@ class Session:
     failed: set[Key] = field(default_factory=set)
     compared: set[Key] = field(default_factory=set)
     sampled: set[Key] = field(default_factory=set)
+    torn: dict[Key, tuple[SourceInfo, Stage]] = field(default_factory=dict)
+    partial: set[Key] = field(default_factory=set)
     unlisted: set[bytes] = field(default_factory=set)
 
     @property

@@ -201,6 +201,14 @@ def read_leaves_uncached(
 def measure_uncached(path: Path, files: Files | None = None, cancel: Event | None = None) -> tuple[Digests, ReadBack]:
     """Digests of the file as the disk holds it now, and how it was read. Memory is the same for any size. Raises
     DurableError, `cancelled` once `cancel` is set."""
+    hashing, size, how = hash_uncached(path, files, cancel)
+    return hashing.digests(size), how
+
+
+def hash_uncached(
+    path: Path, files: Files | None = None, cancel: Event | None = None
+) -> tuple[Hashing, int, ReadBack]:
+    """The same with the leaf hashes; also returns the file's size in bytes."""
     with UncachedReader(files or OsFiles(), path) as reader:
         size, hashing, pump = reader.size, Hashing(), Pump(BUFFER, 3, cancel)
         hashing.join(pump)
@@ -212,7 +220,7 @@ def measure_uncached(path: Path, files: Files | None = None, cancel: Event | Non
                 pump.put(offset, length)
 
         pump.run(read)
-        return hashing.digests(size), reader.how
+        return hashing, size, reader.how
 
 
 def file_system(fd: int) -> int:

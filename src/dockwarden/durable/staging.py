@@ -82,6 +82,11 @@ class Stage:
         return self.folder / "leaves"
 
     @property
+    def map(self) -> Path:
+        """What was read of a source that cannot be read as a whole (`rescuing`); there only until it is sealed."""
+        return self.folder / "map"
+
+    @property
     def seal(self) -> Path:
         """The signed seal."""
         return self.folder / "seal.note"

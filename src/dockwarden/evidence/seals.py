@@ -14,6 +14,7 @@ ReadBack: TypeAlias = Literal["direct", "dropped", "none"]
 """How bytes were read again after the write: past the page cache (O_DIRECT), after dropping it, or not at all."""
 
 READ_BACKS: tuple[ReadBack, ...] = get_args(ReadBack)
+HOLE_REASONS = ("given-up", "unreadable")
 SESSION = re.compile(r"[a-z2-7]{26}")
 MAX_NAME = 32 * 1024
 """Bytes of a path on a device; Linux ends at 4,096, exFAT's and MTP's deepest paths are longer."""
@@ -44,8 +45,23 @@ class SourceName:
 
 
 @dataclass(frozen=True)
+class Hole:
+    """A range of bytes of a file that its device did not give: `offset` and `length` in bytes, `reason` one of
+    `unreadable` (tried block by block) and `given-up` (tried no further). The original has zeros there, which are no
+    contents."""
+
+    offset: int
+    length: int
+    reason: str
+
+    def to_object(self) -> Object:
+        """The hole's canonical object."""
+        return {"length": self.length, "offset": self.offset, "reason": self.reason}
+
+
+@dataclass(frozen=True)
 class Seal:
-    """What is signed of a record.
+    """What is signed of a record; one with `holes` is partial.
 
     `device` holds the device's key, family, profile and kind; `source` its volume, name, size in bytes,
     raw modification time (the device's own wall clock in seconds, no zone) and marks; `captured` the start and
@@ -64,10 +80,13 @@ class Seal:
     digests: Digests
     read_back: ReadBack
     sealed_at: str
+    holes: tuple[Hole, ...] = ()
 
     def to_object(self) -> Object:
-        """The seal's canonical object."""
+        """The seal's canonical object; `holes` is there only where there are some."""
+        holes: Object = {"holes": [hole.to_object() for hole in self.holes]} if self.holes else {}
         return {
+            **holes,
             "bay": self.bay,
             "captured": self.captured,
             "clock": self.clock,
@@ -108,9 +127,15 @@ class Seal:
             digests=_digests(fields.obj(source, "digests")),
             read_back=read_back,
             sealed_at=fields.utc(source, "sealed_at"),
+            holes=_holes(source),
         )
         fields.printed_back(source, seal.to_object())
         return seal
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the file that its device did not give."""
+        return sum(hole.length for hole in self.holes)
 
     @property
     def source_name(self) -> SourceName:
@@ -160,3 +185,30 @@ def _digests(source: Object) -> Digests:
         fields.digest(source, "sm3"),
         fields.digest(source, "leaves_root"),
     )
+
+
+def _holes(source: Object) -> tuple[Hole, ...]:
+    """The holes in order, apart from each other and within the file."""
+    if "holes" not in source:
+        return ()
+    found: list[Hole] = []
+    end = 0
+    for value in fields.array(source, "holes"):
+        hole = _hole(value)
+        if hole.offset < end:
+            raise MalformedError("holes", "are not in order")
+        end = hole.offset + hole.length
+        found.append(hole)
+    if not found or end > fields.integer(fields.obj(source, "digests"), "size"):
+        raise MalformedError("holes", "are none of this file")
+    return tuple(found)
+
+
+def _hole(value: object) -> Hole:
+    if not isinstance(value, dict):
+        raise MalformedError("holes", "has one that is no object")
+    hole = Hole(fields.integer(value, "offset"), fields.integer(value, "length"), fields.text(value, "reason", 16))
+    if not hole.length or hole.reason not in HOLE_REASONS:
+        raise MalformedError("holes", "has one that is none")
+    fields.printed_back(value, hole.to_object())
+    return hole
