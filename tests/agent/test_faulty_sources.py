@@ -22,7 +22,7 @@ FAULTS = {
     "shrinks": (Fault("shrink", BAD, at=LEAF, length=100), "shrank"),
     "is altered": (Fault("alter", BAD, at=LEAF), "changed"),
     "vanishes": (Fault("vanish", BAD, at=LEAF), "vanished"),
-    "cannot be read": (Fault("unreadable", BAD, at=2 * LEAF, length=4096), "unreadable"),
+    "cannot be read at all": (Fault("unreadable", BAD, length=1 << 40), "unreadable"),
     "ends without an error": (Fault("eof", BAD, at=2 * LEAF), "source-ended"),
     "is listed too long": (Fault("wrong-size", BAD, length=4096), "shrank"),
     "is listed too short": (Fault("wrong-size", BAD, length=-4096), "grew"),
@@ -70,7 +70,7 @@ def test_of_a_large_failing_file_the_kept_leaf_list_says_which_bytes_are_the_dev
     data = os.urandom(LARGE)
     card = make_card(tmp_path / "card", {BAD: data})
     whole = 3 * small_groups + LEAF
-    room.visit(faulty(card, Fault("unreadable", BAD, at=whole + 1, length=10)))
+    room.visit(faulty(card, Fault("eof", BAD, at=whole + 1)))
     (home,) = room.stores.folders.quarantine.iterdir()
     kept, leaves = (home / "original").read_bytes(), read_leaf_list(home / "leaves")
     assert len(leaves) * LEAF == whole

@@ -86,7 +86,7 @@ def test_what_was_on_its_way_into_quarantine_gets_there_once_and_becomes_no_reco
     with monkeypatch.context() as patch:
         patch.setattr(module, call, stop)
         with pytest.raises(Stopped):
-            room.visit(faulty(card, Fault("unreadable", NAME, at=2 * LEAF, length=1)))
+            room.visit(faulty(card, Fault("eof", NAME, at=2 * LEAF)))
     if again == "start-up":
         assert settle(room.stores) == []
         assert kinds(room.stores).count("quarantined") == 1

@@ -184,13 +184,13 @@ def test_a_damaged_stage_of_a_torn_file_is_kept_and_the_file_is_taken_anew(tmp_p
 
 @pytest.mark.parametrize("done", [False, True])
 def test_killed_at_any_step_it_becomes_one_partial_record(tmp_path: Path, done: bool) -> None:
-    """Every third step here; `make long NAME=kill-table` has them all."""
+    """Every sixth step here; `make long NAME=kill-table` has them all."""
     data = os.urandom(3 * LEAF + 5)
     card = make_card(tmp_path / "card", {NAME: data})
     before = shown(card)
     trace = FaultyFiles()
     Room(tmp_path / "learn", files=trace).visit(faulty(card, TORN))
-    for step in range(int(done), len(trace.trace), 3):
+    for step in range(int(done), len(trace.trace), 6):
         room = Room(tmp_path / f"station{step}")
         with suppress(Killed):
             room.restart(FaultyFiles(step, done=done, kill=True)).visit(faulty(card, TORN))

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dockwarden.evidence import canonical, facts, fields, merkle
+from dockwarden.evidence import canonical, facts, fields, merkle, seals
 from dockwarden.evidence.canonical import MalformedError
 from evidence import world
 
@@ -147,6 +147,7 @@ def build() -> dict[str, bytes]:
         "head.note": made.station.head(world.STATION),
         "head-cosigned.note": made.station.head(world.STATION, world.CENTRE),
         "seal.note": made.files[f"records/{record}/seal.note"],
+        "seal-partial.note": seals.sign_seal(world.a_partial_seal(), world.STATION),
         "receipt.note": fields.data(entry.body, "receipt"),
     }
 

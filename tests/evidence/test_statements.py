@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.evidence import canonical, checkpoints, merkle, notes, packages, receipts, seals, statements
-from dockwarden.evidence.canonical import MalformedError, Object
+from dockwarden.evidence.canonical import MalformedError, Object, Value
 from dockwarden.evidence.checkpoints import Head
 from dockwarden.evidence.notes import SignatureError, SigningKey
 from evidence import verifier, world
@@ -180,6 +180,43 @@ def test_a_head_that_no_reader_would_take_is_not_signed(wrong: Head) -> None:
 def test_a_seal_with_a_field_of_another_form_is_malformed(change: Object) -> None:
     with pytest.raises(MalformedError):
         seals.read_seal(signed("seal", {**statements.peek("seal", SEAL), **change}, STATION))
+
+
+HOLE: Object = {"length": 4, "offset": 2, "reason": "unreadable"}
+
+
+@pytest.mark.parametrize(
+    "holes",
+    [
+        [],
+        {},
+        [4],
+        [{**HOLE, "length": 0}],
+        [{**HOLE, "offset": -1}],
+        [{**HOLE, "offset": 7}],
+        [{**HOLE, "reason": "lost"}],
+        [{**HOLE, "offset": 4}, HOLE],
+        [HOLE, {**HOLE, "offset": 5}],
+        [HOLE, HOLE],
+    ],
+    ids=repr,
+)
+def test_holes_that_are_none_of_the_file_are_malformed_to_both_readers(holes: Value) -> None:
+    data = signed("seal", {**statements.peek("seal", SEAL), "holes": holes}, STATION)
+    with pytest.raises(MalformedError):
+        seals.read_seal(data)
+    with pytest.raises(ValueError):
+        verifier.load().parse_seal(data)
+
+
+def test_a_partial_seal_reads_back_and_prints_back() -> None:
+    made = world.a_partial_seal()
+    data = seals.sign_seal(made, STATION)
+    assert seals.read_seal(data) == made
+    assert made.missing == 8192
+    assert verifier.load().parse_seal(data).holes == tuple(
+        (hole.offset, hole.length, hole.reason) for hole in made.holes
+    )
 
 
 @pytest.mark.parametrize("lost", sorted(statements.peek("seal", SEAL)))

@@ -19,7 +19,7 @@ from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.digests import LEAF_SIZE
 from evidence import verifier, world
 from evidence.verifier import check, codes
-from evidence.world import CENTRE, STATION, STRANGER, World
+from evidence.world import CENTRE, STATION, STRANGER, World, a_partial_seal, measured
 
 TRUSTED = CENTRE.verifier.fingerprint
 ONE, TWO = world.record_id("1"), world.record_id("2")
@@ -397,6 +397,19 @@ def test_a_vault_record_is_checked_with_its_stations_key(good: World, tmp_path: 
         (folder / name).write_bytes(data)
     (folder / "more").touch()
     assert codes(check(folder, str(lines))) == {("extra", "more")}
+
+
+def test_of_a_partial_record_every_hole_is_named(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"{STATION.verifier.text()}\n")
+    folder, data = tmp_path / "record", b"x" * 4096 + bytes(8192)
+    folder.mkdir()
+    (folder / "original").write_bytes(data)
+    (folder / "leaves").write_bytes(b"".join(measured(data)[1]))
+    (folder / "seal.note").write_bytes(seals.sign_seal(a_partial_seal(), STATION))
+    found = check(folder, str(tmp_path / "keys"))
+    assert found["exit"] == 0
+    told = [(note["code"], note["path"], note["range"]) for note in found["notes"]]
+    assert told == [("partial", "original", [4096, 4096]), ("partial", "original", [8192, 4096])]
 
 
 @pytest.mark.parametrize("proven", [True, False])

@@ -5,7 +5,7 @@ Everything in it is fixed: keys, ids, salts and dates come from names, so two bu
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dockwarden.evidence import canonical, checkpoints, facts, fields, ids, merkle, notes, packages, receipts, seals
@@ -76,6 +76,13 @@ def a_seal(record: str, data: bytes, number: int = 1) -> seals.Seal:
         read_back="direct",
         sealed_at=f"2026-11-24T08:00:0{number}.000Z",
     )
+
+
+def a_partial_seal() -> seals.Seal:
+    """A seal of a file of 12 KiB whose device did not give the second block, and was not asked for the third."""
+    data = b"x" * 4096 + bytes(8192)
+    holes = (seals.Hole(4096, 4096, "unreadable"), seals.Hole(8192, 4096, "given-up"))
+    return replace(a_seal(record_id("3"), data), holes=holes)
 
 
 def a_receipt(seal: bytes, place: Place, witness: str, head: str | None = None) -> receipts.Receipt:

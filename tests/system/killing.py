@@ -212,6 +212,10 @@ SCENARIOS: dict[str, Scenario] = {
         faults=(Fault("eof", LARGE, at=MIB), Fault("unreadable", SMALL, at=5, length=1)),
         planted=frozenset({LARGE.encode(), SMALL.encode()}),
     ),
+    "torn": Scenario(
+        faults=(Fault("unreadable", LARGE, at=MIB, length=1),),
+        planted=frozenset({LARGE.encode()}),
+    ),
     "resume": Scenario(before=_pulled_out_in_the_middle),
     "set aside": Scenario(before=_staged_then_altered),
 }

@@ -142,6 +142,8 @@ def records(
         kinds = " ".join(dict.fromkeys(fact["kind"] for fact in record["facts"]))
         name = json.dumps(record["source_name"], ensure_ascii=False).strip('"')
         size = "" if record["bytes"] is None else f"{record['bytes'] / 1e6:.1f}"
+        if record["holes"]:
+            size += f" (partial: {sum(hole['length'] for hole in record['holes'])} bytes missing)"
         table.add_row(record["record"], name, size, record["deadline"]["state"], kinds)
     Console().print(table)
 

@@ -13,6 +13,7 @@ from dockwarden.rules.records import Witnesses, describe
 
 FACT_WORDS = {
     "sealed": "封存 sealed: all bytes copied, read back from the disk, signed",
+    "superseded": "取代 superseded: a later reading of the device gave more of this file",
     "confirmed": "确认 confirmed: the device was read a second time and gave the same bytes",
     "labelled": "标注 labelled",
     "probed": "解析 probed",

@@ -24,7 +24,7 @@ ACTORS: tuple[Actor, ...] = get_args(Actor)
 KINDS = frozenset(
     {
         *("key-rotated", "restored", "docked", "judged", "undocked", "refused", "clock-measured"),
-        *("sealed", "confirmed", "quarantined", "labelled", "finding"),
+        *("sealed", "confirmed", "quarantined", "superseded", "labelled", "finding"),
         *("probed", "previewed", "fingerprinted"),
         *("stored", "received", "delivered", "backed-up", "drilled", "exported", "finding"),
     }

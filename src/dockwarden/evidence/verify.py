@@ -60,6 +60,7 @@ ZH = {
     "missing": "文件缺失",
     "signature": "签名不符",
     "unproven": "账本未证明",
+    "partial": "部分内容",
     "unreadable": "无法读取",
     "no-cosignature": "未经对方会签",
     "no-key": "缺少公钥",
@@ -475,9 +476,9 @@ class Report:
         """Record what is wrong; `span` is (offset, length) in bytes of the file."""
         _append(self.findings, code, path, text, span)
 
-    def note(self, code: str, path: str, text: str) -> None:
+    def note(self, code: str, path: str, text: str, span: tuple[int, int] | None = None) -> None:
         """Record what a reader should know although nothing is wrong."""
-        _append(self.notes, code, path, text, None)
+        _append(self.notes, code, path, text, span)
 
     def count(self, kind: str, number: int = 1) -> None:
         """Count something as looked at."""
@@ -712,6 +713,7 @@ class Seal:
     log: str
     digests: Digests
     sha256: str
+    holes: tuple[tuple[int, int, str], ...] = ()
 
     @property
     def place(self) -> str:
@@ -730,7 +732,35 @@ def parse_seal(data: bytes) -> Seal:
     word(body, "read_back", re.compile(r"direct|dropped|none"))
     word(table(table(body, "source"), "name"), "raw", re.compile(r"([0-9a-f]{2})+"))
     own = Digests(*sums(digests), word(digests, "leaves_root", HEX))
-    return Seal(note, word(body, "record", RECORD), word(body, "log", LOG), own, hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Seal(note, word(body, "record", RECORD), word(body, "log", LOG), own, sha256, parse_holes(body, own.size))
+
+
+def parse_holes(body: Mapping[str, Any], size: int) -> tuple[tuple[int, int, str], ...]:
+    """The ranges (offset, length, reason) that the device did not give: in order, apart, within the file."""
+    if "holes" not in body:
+        return ()
+    holes, end = [], 0
+    for hole in body["holes"] if isinstance(body["holes"], list) else [None]:
+        if not isinstance(hole, dict):
+            raise Malformed("has a hole that is none")
+        offset, length = number(hole, "offset"), number(hole, "length")
+        if not length or offset < end:
+            raise Malformed("has holes that are not in order")
+        end = offset + length
+        holes.append((offset, length, word(hole, "reason", re.compile(r"unreadable|given-up"))))
+    if not holes or end > size:
+        raise Malformed("has holes that are not of this file")
+    return tuple(holes)
+
+
+def tell_holes(seal: Seal, original: str, report: Report) -> None:
+    """Say which ranges of an original are not its recording's: zeros keep their place."""
+    for offset, length, reason in seal.holes:
+        why = "could not be read" if reason == "unreadable" else "was not tried to the end"
+        report.note(
+            "partial", original, f"the device did not give these bytes ({why}): no contents", (offset, length)
+        )
 
 
 @dataclass(frozen=True)
@@ -1021,6 +1051,7 @@ def check_seals(folder: Folder, manifest: Manifest, keys: list[Key], report: Rep
             listed, own = manifest.files.get(original), seal.digests
             if seal.record != record:
                 raise Malformed(f"is the seal of {seal.record}", "disagrees")
+            tell_holes(seal, original, report)
             if listed and (listed.size, listed.sha256, listed.sm3) != (own.size, own.sha256, own.sm3):
                 raise Malformed("is not about the original that the manifest lists", "disagrees")
     return seals
@@ -1052,6 +1083,7 @@ def check_record(folder: Folder, trust: Trust, report: Report) -> None:
         report.count("seals")
         signer = check_signature(seal.note, seal.place, keys, "seal.note", report, must=False)
         settle(signer, seal.note, "seal.note", trust, report)
+        tell_holes(seal, "original", report)
         if "original" in folder.files:
             report.count("originals")
             check_bytes(folder, "original", seal.digests, "leaves", report)

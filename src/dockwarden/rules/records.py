@@ -74,6 +74,7 @@ def describe(
         "deadline": deadline(policy, ended_at(seal, sealed_at), met, now).to_object(),
         "facts": [_fact(entry.envelope) for entry in entries],
         "copies": _copies(known, seal),
+        "holes": [hole.to_object() for hole in seal.holes] if seal else [],
         "secret": known.body("labelled").get("secret") is True if not known.withheld("labelled") else None,
         "malformed": [*sorted(known.malformed)],
     }

@@ -66,6 +66,7 @@ class Row:
     has_preview: bool
     has_sheet: bool
     secret: bool
+    missing: int
     digests: tuple[tuple[str, str], ...]
 
 
@@ -94,10 +95,17 @@ def row(record: Mapping[str, Any]) -> Row:
         has_preview=record.get("has_preview") is True,
         has_sheet=record.get("has_sheet") is True,
         secret=record.get("secret") is True,
+        missing=_missing(record.get("holes")),
         digests=tuple(
             (key, text_of(record, key)) for key in ("sha256", "sm3", "leaves_root", "seal_sha256") if record.get(key)
         ),
     )
+
+
+def _missing(holes: object) -> int:
+    """Bytes that the device did not give."""
+    lengths = (part.get("length") for part in holes if isinstance(part, Mapping)) if isinstance(holes, list) else ()
+    return sum(length for length in lengths if isinstance(length, int))
 
 
 def text_of(source: Mapping[str, Any], key: str) -> str:
