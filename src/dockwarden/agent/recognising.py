@@ -82,14 +82,14 @@ def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
 def read_leaf(reader: Reader, size: int, index: int) -> bytes | None:
     """Hash of one leaf of a source of `size` bytes as `reader` gives it; None where the source ends before. Raises
     SourceError."""
-    length = leaf_length(size, index)
-    data = bytearray()
-    while len(data) < length:
-        piece = reader.read(index * LEAF_SIZE + len(data), length - len(data))
+    leaf, done, length = merkle.new_leaf_hash(), 0, leaf_length(size, index)
+    while done < length:
+        piece = reader.read(index * LEAF_SIZE + done, length - done)
         if not piece:
             return None
-        data += piece
-    return merkle.leaf_hash(bytes(data))
+        leaf.update(piece)
+        done += len(piece)
+    return leaf.digest()
 
 
 def _held_against(
