@@ -7,6 +7,7 @@ content with the probes: they are a quick first look and prove nothing of what l
 
 import secrets
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
 from typing import Literal
@@ -26,6 +27,10 @@ from dockwarden.evidence.digests import LEAF_SIZE, leaf_count, leaf_length
 
 PROBES = 4
 """Leaves that are read again, at random, besides the first and the last, before anything is taken for known."""
+
+
+LOOK = 4096
+"""Bytes of each place that the first look at a known source compares."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,29 @@ def known_record(
     return None
 
 
+def looks_known(stores: Stores, device: Device, source: SourceInfo) -> bool:
+    """Whether a source seems to be a record already: the first look at a whole card, before any file is read in full.
+
+    Its last and a random few bytes are held against the newest record of its key in the vault. Nothing
+    rests on it but the order of what is read and what the bay shows meanwhile: `known_record` decides. Raises
+    SourceError, DurableError.
+    """
+    records = records_of(stores.ledger.engine, source_key(device.info.key, source.to_object()))
+    if not records:
+        return False
+    try:
+        held = (vault.folder(stores.folders.vault, records[0]) / vault.ORIGINAL).open("rb")
+    except OSError:
+        return False  # `known_record` says what is wrong there
+    with held, closing(device.open(source, uncached=True)) as reader:
+        for place in sorted({max(0, source.size - LOOK), secrets.randbelow(max(1, source.size))}):
+            length = min(LOOK, source.size - place)
+            held.seek(place)
+            if length and reader.read(place, length) != held.read(length):
+                return False
+    return True
+
+
 def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
     """Whether the device still gives what was staged of it; an empty stage agrees with anything. Raises SourceError,
     DurableError."""
@@ -102,7 +130,10 @@ def _held_against(
     cancel: Event,
 ) -> Known | None:
     """Compare a source with a record's leaves: the probed ones first, since most that differ differ there too."""
-    probed, by = _chosen(len(leaves), _denied(stores, record)), _by(stores, record)
+    confirmed = stores.ledger.latest(record).get(("confirmed", "station"))
+    outcome = None if confirmed is None else confirmed.outcome
+    by = stores.known if outcome == "done" or stores.readings < 2 else "later"
+    probed = _chosen(len(leaves), _denied(stores, record) if outcome == "failed" else ())
     reader = device.open(source, uncached=True)
     try:
         if not _agree(reader, source.size, leaves, probed):
@@ -124,13 +155,6 @@ def _held_against(
         reader.close()
 
 
-def _by(stores: Stores, record: str) -> Literal["full", "sample", "later"]:
-    confirmed = said(stores, record, "confirmed", "station")
-    if stores.readings >= 2 and (confirmed is None or confirmed.envelope.outcome != "done"):
-        return "later"
-    return stores.known
-
-
 def _chosen(count: int, also: Collection[int] = ()) -> list[int]:
     """Which of `count` leaves to probe: all where they are few."""
     if count <= PROBES + 2:
@@ -142,7 +166,7 @@ def _chosen(count: int, also: Collection[int] = ()) -> list[int]:
 def _denied(stores: Stores, record: str) -> list[int]:
     """The leaves that a device did not confirm at the last try."""
     entry = said(stores, record, "confirmed", "station")
-    body = entry.body if entry is not None and entry.envelope.outcome == "failed" else None
+    body = None if entry is None else entry.body
     denied = fields.array(body, "denied") if body is not None and "denied" in body else []
     return [index for index in denied if isinstance(index, int)]
 
