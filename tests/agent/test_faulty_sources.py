@@ -15,7 +15,7 @@ from dockwarden.simulators import hostile
 from dockwarden.simulators.camera import at
 from dockwarden.simulators.faults import Fault
 
-BAD, SMALL, LARGE = "DCIM/bad.mp4", 3 * LEAF + 5, 20 * LEAF + 5
+BAD, SMALL, LARGE = "DCIM/bad.mp4", 2 * LEAF - 3, 20 * LEAF + 5
 
 FAULTS = {
     "grows": (Fault("grow", BAD, at=LEAF, length=10), "grew"),
@@ -23,7 +23,7 @@ FAULTS = {
     "is altered": (Fault("alter", BAD, at=LEAF), "changed"),
     "vanishes": (Fault("vanish", BAD, at=LEAF), "vanished"),
     "cannot be read at all": (Fault("unreadable", BAD, length=1 << 40), "unreadable"),
-    "ends without an error": (Fault("eof", BAD, at=2 * LEAF), "source-ended"),
+    "ends without an error": (Fault("eof", BAD, at=LEAF + 4096), "source-ended"),
     "is listed too long": (Fault("wrong-size", BAD, length=4096), "shrank"),
     "is listed too short": (Fault("wrong-size", BAD, length=-4096), "grew"),
 }
@@ -58,10 +58,10 @@ def test_a_file_that_fails_while_it_is_read_is_quarantined_and_the_others_are_se
 def test_what_was_read_of_a_failing_file_is_kept_with_the_reason(tmp_path: Path, room: Room) -> None:
     data = os.urandom(SMALL)
     card = make_card(tmp_path / "card", {BAD: data})
-    room.visit(faulty(card, Fault("eof", BAD, at=SMALL - LEAF)))
+    room.visit(faulty(card, Fault("eof", BAD, at=LEAF + 5)))
     (home,) = room.stores.folders.quarantine.iterdir()
     assert canonical.decode_object((home / "reason.json").read_bytes(), "reason")["kept"] is True
-    assert (home / "original").read_bytes() == data[: SMALL - LEAF]
+    assert (home / "original").read_bytes() == data[: LEAF + 5]
 
 
 def test_of_a_large_failing_file_the_kept_leaf_list_says_which_bytes_are_the_devices(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.durable.files import BLOCK, DurableError
-from dockwarden.durable.pump import Block, Pump
+from dockwarden.durable.pump import Block, Budget, Pump
 
 
 def reader(pump: Pump, count: int) -> None:
@@ -96,5 +96,67 @@ def test_the_buffers_go_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     pump = Pump(BLOCK, 2)
     pump.consume(lambda blocks: [None for _ in blocks] and None)
     pump.run(lambda: reader(pump, 3))
-    assert pump._frames == []
+    assert pump._free == []
     assert pump._blocks == {}
+
+
+class Together:
+    """Pumps that share a budget, each read as far as it can be while its consumers hold everything."""
+
+    def __init__(self, count: int, budget: Budget) -> None:
+        self.go_on = threading.Event()
+        self.held: list[set[int]] = [set() for _ in range(count)]
+        self.pumps = [Pump(BLOCK, 4, budget=budget) for _ in range(count)]
+        self.threads = [
+            threading.Thread(target=self.run, args=each) for each in zip(self.pumps, self.held, strict=True)
+        ]
+
+    def run(self, pump: Pump, held: set[int]) -> None:
+        def consume(blocks: Iterator[Block]) -> None:
+            for _ in blocks:
+                self.go_on.wait()
+
+        def read() -> None:
+            for number in range(8):
+                held.add(id(pump.claim()))
+                pump.put(number * BLOCK, 1)
+
+        pump.consume(consume)
+        pump.run(read)
+
+    def until_all_wait(self, buffers: int) -> None:
+        while sum(map(len, self.held)) < buffers:
+            threading.Event().wait(0.01)
+
+    def end(self) -> None:
+        self.go_on.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_pumps_that_share_a_budget_have_one_buffer_each_and_the_budget_together() -> None:
+    budget = Budget(5 * BLOCK)
+    together = Together(6, budget)
+    for thread in together.threads:
+        thread.start()
+    together.until_all_wait(6 + 5)
+    assert not budget.take(1)
+    assert all(together.held)
+    together.end()
+    assert budget.take(5 * BLOCK)
+    assert not budget.take(1)
+
+
+def test_a_run_that_fails_gives_its_share_back() -> None:
+    budget = Budget(2 * BLOCK)
+    pump = Pump(BLOCK, 3, budget=budget)
+
+    def stuck(blocks: Iterator[Block]) -> None:
+        next(blocks)
+        pump.wait_until(lambda: not budget.take(1) and bool(pump._filled == 3))
+        raise ValueError
+
+    pump.consume(stuck)
+    with pytest.raises(ValueError):
+        pump.run(lambda: reader(pump, 9))
+    assert budget.take(2 * BLOCK)

@@ -48,6 +48,7 @@ class Progress:
     files_total: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
+    files_known: int | None = None
     findings: list[Finding] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _seen: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
@@ -63,6 +64,11 @@ class Progress:
             self.files_done, self.files_total = 0, files
             self.bytes_done, self.bytes_total = 0, size
             self._seen.clear()
+
+    def recognise(self, files: int) -> None:
+        """So many files seem to be records already: the first look at the card is done."""
+        with self.lock:
+            self.files_known = files
 
     def expect_again(self, size: int) -> None:
         """So many bytes that were counted are read once more in this pass."""
@@ -101,6 +107,7 @@ class Progress:
                 "device": self.device,
                 "files_done": self.files_done,
                 "files_total": self.files_total,
+                "files_known": self.files_known,
                 "bytes_done": self.bytes_done,
                 "bytes_total": self.bytes_total,
                 "rate": rate if busy else 0,

@@ -16,7 +16,7 @@ from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.agent.metadata.noticing import notice
 from dockwarden.agent.partial import is_torn, supersede, take_torn
 from dockwarden.agent.quarantine import Reason, quarantine
-from dockwarden.agent.recognising import Known, known_record
+from dockwarden.agent.recognising import Known, known_record, looks_known
 from dockwarden.agent.sealed import intact, seal_of
 from dockwarden.agent.sessions import (
     Desk,
@@ -117,12 +117,31 @@ def _take_all(session: Session) -> None:
             return
         if not round_number:
             session.progress.expect(len(sources), sum(source.size for source in sources))
-        for source in sources:
+        for source in _new_ones_first(session, sources):
             stay_or_leave(session)
             _take_one(session, source)
             session.progress.file_done()
     if sources:
         session.progress.find(Finding("still-changing", "the device keeps showing new files"))
+
+
+def _new_ones_first(session: Session, sources: list[SourceInfo]) -> list[SourceInfo]:
+    """What is new goes before what only has to be read again. Raises Gone."""
+    new: list[SourceInfo] = []
+    known: list[SourceInfo] = []
+    for source in sources:
+        stay_or_leave(session)
+        (known if _looks_known(session, source) else new).append(source)
+    session.progress.recognise(len(known))
+    return [*new, *known]
+
+
+def _looks_known(session: Session, source: SourceInfo) -> bool:
+    try:
+        return looks_known(session.stores, session.docking.device, source)
+    except (SourceError, DurableError) as error:
+        end_if_over(session, error)
+        return False
 
 
 def _notice(session: Session) -> None:

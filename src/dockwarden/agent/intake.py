@@ -15,7 +15,7 @@ from dockwarden.agent.recognising import stage_agrees
 from dockwarden.agent.sealing import seal
 from dockwarden.agent.settling import finish, is_half_done, remove_parts_of
 from dockwarden.agent.stores import Stores, new_id
-from dockwarden.durable.copying import Copied, Read, copy_in_one_pass
+from dockwarden.durable.copying import GEOMETRY, Copied, Read, copy_in_one_pass
 from dockwarden.durable.files import DurableError, write_durably
 from dockwarden.durable.staging import Stage, StagePlan, create_stage, find_stages, reopen_stage, set_aside
 from dockwarden.evidence import seals
@@ -26,7 +26,7 @@ from dockwarden.service.logs import log
 KEEP_FREE = 32 * 1024 * 1024
 """Bytes of the disk that no source may take: the log must go on, also to say that the disk is full."""
 
-SMALL = 4 * 1024 * 1024
+SMALL = GEOMETRY.buffer
 """A source of at most so many bytes is written only once it has been read as a whole."""
 
 LETTING_GO_S = 0.1

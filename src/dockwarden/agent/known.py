@@ -6,10 +6,10 @@ The table is a projection of the seals in the vault and can be made anew from th
 import hashlib
 from typing import Literal, TypeAlias
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, and_, insert, select
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, bindparam, insert, select
 
 from dockwarden.durable.files import Files
-from dockwarden.durable.tables import latest, reading, writing
+from dockwarden.durable.tables import Prepared, latest, reading, writing
 from dockwarden.evidence import canonical, fields
 from dockwarden.evidence.canonical import Object
 from dockwarden.evidence.seals import Seal
@@ -23,6 +23,14 @@ _KNOWN = Table(
     _TABLES,
     Column("record", Text, primary_key=True),
     Column("source_key", Text, nullable=False, index=True),
+)
+
+
+_OF_SOURCE = Prepared(select(_KNOWN.c.record).where(_KNOWN.c.source_key == bindparam("key")))
+_SEALED = Prepared(
+    select(latest.c.log, latest.c.seq, latest.c.outcome).where(
+        latest.c.record == bindparam("record"), latest.c.kind == "sealed", latest.c.place == "station"
+    )
 )
 
 
@@ -54,11 +62,12 @@ def remember(connection: Connection, seal: Seal) -> None:
 
 def records_of(engine: Engine, key: Object) -> list[str]:
     """The records that came from sources with this key, the newest first."""
-    sealed = and_(latest.c.record == _KNOWN.c.record, latest.c.kind == "sealed", latest.c.outcome == "done")
-    query = select(_KNOWN.c.record).join(latest, sealed).where(_KNOWN.c.source_key == _digest(key))
     with reading(engine) as connection:
-        found = connection.scalars(query.order_by(latest.c.log.desc(), latest.c.seq.desc()))
-        return list(dict.fromkeys(found))
+        # Step by step: SQLite would begin a join, or a search for the outcome, with all that is sealed.
+        found = [record for (record,) in _OF_SOURCE.rows(connection, key=_digest(key))]
+        sealed = [(place, record) for record in found for place in _SEALED.rows(connection, record=record)]
+    done = sorted(((log, seq, record) for (log, seq, outcome), record in sealed if outcome == "done"), reverse=True)
+    return list(dict.fromkeys(record for _, _, record in done))
 
 
 def _digest(key: Object) -> str:

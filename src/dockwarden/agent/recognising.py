@@ -7,6 +7,7 @@ content with the probes: they are a quick first look and prove nothing of what l
 
 import secrets
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
 from typing import Literal
@@ -34,6 +35,9 @@ PROBES = 4
 
 PATIENCE = 16
 """Holes that are tried again, and further unreadable leaves that are put up with, when a torn source comes again."""
+
+LOOK = 4096
+"""Bytes of each place that the first look at a known source compares."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,29 @@ def known_record(
     return None
 
 
+def looks_known(stores: Stores, device: Device, source: SourceInfo) -> bool:
+    """Whether a source seems to be a record already: the first look at a whole card, before any file is read in full.
+
+    Its last and a random few bytes are held against the newest record of its key in the vault. Nothing
+    rests on it but the order of what is read and what the bay shows meanwhile: `known_record` decides. Raises
+    SourceError, DurableError.
+    """
+    records = records_of(stores.ledger.engine, source_key(device.info.key, source.to_object()))
+    if not records:
+        return False
+    try:
+        held = (vault.folder(stores.folders.vault, records[0]) / vault.ORIGINAL).open("rb")
+    except OSError:
+        return False  # `known_record` says what is wrong there
+    with held, closing(device.open(source, uncached=True)) as reader:
+        for place in sorted({max(0, source.size - LOOK), secrets.randbelow(max(1, source.size))}):
+            length = min(LOOK, source.size - place)
+            held.seek(place)
+            if length and reader.read(place, length) != held.read(length):
+                return False
+    return True
+
+
 def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
     """Whether the device still gives what was staged of it; an empty stage agrees with anything. Raises SourceError,
     DurableError."""
@@ -99,14 +126,14 @@ def stage_agrees(device: Device, source: SourceInfo, stage: Stage) -> bool:
 def read_leaf(reader: Reader, size: int, index: int) -> bytes | None:
     """Hash of one leaf of a source of `size` bytes as `reader` gives it; None where the source ends before. Raises
     SourceError."""
-    length = leaf_length(size, index)
-    data = bytearray()
-    while len(data) < length:
-        piece = reader.read(index * LEAF_SIZE + len(data), length - len(data))
+    leaf, done, length = merkle.new_leaf_hash(), 0, leaf_length(size, index)
+    while done < length:
+        piece = reader.read(index * LEAF_SIZE + done, length - done)
         if not piece:
             return None
-        data += piece
-    return merkle.leaf_hash(bytes(data))
+        leaf.update(piece)
+        done += len(piece)
+    return leaf.digest()
 
 
 def _held_against(
@@ -119,7 +146,10 @@ def _held_against(
     cancel: Event,
 ) -> Known | None:
     """Compare a source with a record's leaves: the probed ones first, since most that differ differ there too."""
-    probed, by = _chosen(len(leaves), _denied(stores, record)), _by(stores, record)
+    confirmed = stores.ledger.latest(record).get(("confirmed", "station"))
+    outcome = None if confirmed is None else confirmed.outcome
+    by = stores.known if outcome == "done" or stores.readings < 2 else "later"
+    probed = _chosen(len(leaves), _denied(stores, record) if outcome == "failed" else ())
     reader = device.open(source, uncached=True)
     try:
         if not _agree(reader, source.size, leaves, probed):
@@ -198,13 +228,6 @@ def _gives(reader: Reader, offset: int) -> bool:
         return False
 
 
-def _by(stores: Stores, record: str) -> Literal["full", "sample", "later"]:
-    confirmed = said(stores, record, "confirmed", "station")
-    if stores.readings >= 2 and (confirmed is None or confirmed.envelope.outcome != "done"):
-        return "later"
-    return stores.known
-
-
 def _chosen(count: int, also: Collection[int] = ()) -> list[int]:
     """Which of `count` leaves to probe: all where they are few."""
     if count <= PROBES + 2:
@@ -216,7 +239,7 @@ def _chosen(count: int, also: Collection[int] = ()) -> list[int]:
 def _denied(stores: Stores, record: str) -> list[int]:
     """The leaves that a device did not confirm at the last try."""
     entry = said(stores, record, "confirmed", "station")
-    body = entry.body if entry is not None and entry.envelope.outcome == "failed" else None
+    body = None if entry is None else entry.body
     denied = fields.array(body, "denied") if body is not None and "denied" in body else []
     return [index for index in denied if isinstance(index, int)]
 

@@ -154,10 +154,7 @@ def open_stores(
 
 def said(stores: Stores, record: str, kind: str, place: Place | None = None) -> Entry | None:
     """The latest fact of a kind about a record; None where there is none or it is void."""
-    found = stores.ledger.latest(record).get((kind, place))
-    if found is None or found.outcome == "void":
-        return None
-    return stores.ledger.entries(found.seq, 1)[0]
+    return stores.ledger.latest_entry(record, kind, place)
 
 
 def named_keys(stores: Stores) -> list[VerifierKey]:

@@ -1,8 +1,5 @@
 """The one pass of intake: read a source once, hash it, write it, and read it back while the copy goes on."""
 
-import errno
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,8 +10,9 @@ from typing import TypeAlias
 from dockwarden.durable.files import BLOCK, DurableError, Files, explained, reserve
 from dockwarden.durable.hashing import Hashing, leaf_hashes
 from dockwarden.durable.leaflist import LeafList, read_leaf_list
-from dockwarden.durable.pump import Block, Pump, StoppedError, aligned_buffer, cancelled
+from dockwarden.durable.pump import Block, Lending, Pump, StoppedError, aligned_buffer, cancelled
 from dockwarden.durable.readback import ReadBack, UncachedReader
+from dockwarden.durable.target import Target
 from dockwarden.evidence.digests import LEAF_SIZE, Digests, Measure, leaf_count
 
 Read: TypeAlias = Callable[[int, int], bytes]
@@ -23,9 +21,12 @@ Read: TypeAlias = Callable[[int, int], bytes]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes in bytes: `buffer` and `group` (synced and read back as one) are multiples of a leaf."""
+    """Sizes in bytes: `buffer` and `group` (synced and read back as one) are multiples of a leaf.
 
-    buffer: int = 4 * 1024 * 1024
+    `buffers` is the most that one copy uses; how many it gets depends on what the others leave (`pump.SHARED`).
+    """
+
+    buffer: int = 1024 * 1024
     buffers: int = 6
     group: int = 64 * 1024 * 1024
 
@@ -39,6 +40,10 @@ GEOMETRY = Geometry()
 
 LEAD = 2
 """Groups that may be on the disk and not read back yet: so much is left to prove where the reading ends early."""
+
+
+PROVING = Lending(1024 * 1024, 4)
+"""So many copies read back at once: more would only get in each other's way on the disk that they all share."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def copy_in_one_pass(
     """
     reserve(files, original, size, keep_free)
     with ExitStack() as stack:
-        target = _Target(files, original)
+        target = Target(files, original)
         stack.callback(target.close)
         leaf_list = LeafList(files, leaves)
         stack.callback(leaf_list.close)
@@ -128,57 +133,7 @@ class _Source:
             raise _source_error("source-grew", "has grown since it was listed", self.size)
 
 
-class _Target:
-    """The file that is written: past the cache where the file system lets us."""
-
-    def __init__(self, files: Files, path: Path) -> None:
-        self.path = path
-        self._files = files
-        flags = os.O_WRONLY | os.O_CREAT
-        with explained(path):
-            try:
-                self._fd = files.open(path, flags | os.O_DIRECT)
-                self._direct = True
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
-                self._fd = files.open(path, flags)
-                self._direct = False
-
-    def write(self, frame: memoryview, offset: int, length: int) -> None:
-        """Write the first `length` bytes of an aligned buffer; a length that is no whole block is padded."""
-        with explained(f"{self.path}, byte {offset}"):
-            if self._direct:
-                padded = -(-length // BLOCK) * BLOCK
-                frame[length:padded] = bytes(padded - length)
-                try:
-                    self._files.pwrite(self._fd, frame[:padded], offset)
-                    return
-                except OSError as error:
-                    if error.errno != errno.EINVAL:
-                        raise
-                # It was opened so, but cannot be written so (blocks larger than ours): through the cache, then.
-                fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
-                self._direct = False
-            self._files.pwrite(self._fd, frame[:length], offset)
-
-    def sync(self) -> None:
-        """Return when all that was written is on the disk."""
-        with explained(self.path):
-            self._files.fdatasync(self._fd)
-
-    def finish(self, size: int) -> None:
-        """Cut padding and reserve, and sync: only after this may the tail be read back."""
-        with explained(self.path):
-            self._files.truncate(self._fd, size)
-            self._files.fdatasync(self._fd)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._files.close(self._fd)
-
-
-def _copy_small(source: _Source, target: _Target, reader: UncachedReader, leaf_list: LeafList) -> Copied:
+def _copy_small(source: _Source, target: Target, reader: UncachedReader, leaf_list: LeafList) -> Copied:
     """The same promises without threads, for a file that fits into one buffer."""
     size, measure, frame = source.size, Measure(), aligned_buffer(-(-source.size // BLOCK) * BLOCK)
     _, failure = source.fill(frame, 0, size)
@@ -212,6 +167,14 @@ def _compare(reader: UncachedReader, frame: memoryview, offset: int, length: int
             )
 
 
+def _steps(first: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of the pieces of a range; all but the first begin at a multiple of `size`."""
+    while first < end:
+        length = min(size - first % size, end - first)
+        yield first, length
+        first += length
+
+
 def _known_leaves(leaves: Path, count: int) -> list[bytes]:
     known = read_leaf_list(leaves, 0, count)
     if len(known) < count:
@@ -237,7 +200,7 @@ class _Copy:
     """
 
     source: _Source
-    target: _Target
+    target: Target
     reader: UncachedReader
     leaf_list: LeafList
     known: list[bytes]
@@ -268,10 +231,10 @@ class _Copy:
         """What is staged already comes from there, since the digests of the whole need it; then the source."""
         try:
             self.reader.drop(0, self.staged)
-            for offset, length in self._steps(0, self.staged):
+            for offset, length in _steps(0, self.staged, self.geometry.buffer):
                 self.reader.read_whole(self.pump.claim(), offset, length)
                 self._put(offset, length)
-            for offset, length in self._steps(self.staged, self.source.size):
+            for offset, length in _steps(self.staged, self.source.size, self.geometry.buffer):
                 done, failure = self.source.fill(self.pump.claim(), offset, length)
                 self._put(offset, done if failure is None else done - done % LEAF_SIZE)
                 if failure is not None:
@@ -312,7 +275,7 @@ class _Copy:
 
     def _verify(self) -> None:
         """Compare each group that is on the disk; only then does the leaf list name it."""
-        leaves, frame = self.hashing.leaves, aligned_buffer(self.geometry.buffer)
+        leaves = self.hashing.leaves
         self.pump.wait_until(lambda: len(leaves) >= min(len(self.known), leaf_count(self.end)))
         for leaf, (known, found) in enumerate(zip(self.known, leaves, strict=False)):
             if found != known:
@@ -323,9 +286,10 @@ class _Copy:
             if done == end:  # the reading has just failed, and gave nothing more
                 break
             self.reader.drop(done, end - done)
-            for offset, length in self._steps(done, end):
+            for offset, length in _steps(done, end, PROVING.size):
                 expected = leaves[offset // LEAF_SIZE : leaf_count(offset + length)]
-                _compare(self.reader, frame, offset, length, expected)
+                with PROVING.lent() as frame:
+                    _compare(self.reader, frame, offset, length, expected)
             self.leaf_list.append(done // LEAF_SIZE, leaves[done // LEAF_SIZE : leaf_count(end)])
             self.proven = end
             self.pump.notify()
@@ -343,10 +307,3 @@ class _Copy:
     def _group_end(self, done: int) -> int:
         """End of the group that begins at `done`: groups end at multiples of their size."""
         return min((done // self.geometry.group + 1) * self.geometry.group, self.source.size)
-
-    def _steps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
-        """Offset and length of the buffers of a range; all but the first begin at a multiple of their size."""
-        while first < end:
-            length = min(self.geometry.buffer - first % self.geometry.buffer, end - first)
-            yield first, length
-            first += length

@@ -110,6 +110,12 @@ class Ledger:
         with reading(self.engine) as connection:
             return queries.latest_of(connection, record, log or self.log)
 
+    def latest_entry(self, record: str, kind: str, place: Place | None = None) -> Entry | None:
+        """The latest entry of a kind about a record and a place in this log; None where there is none or it is
+        void."""
+        with reading(self.engine) as connection:
+            return queries.latest_entry(connection, record, self.log, kind, place)
+
 
 def add(connection: Connection, entry: Entry) -> bool:
     """Take an entry of any log into the mirror of that log, inside the caller's `writing` transaction.

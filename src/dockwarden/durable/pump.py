@@ -5,8 +5,10 @@ Hashing, reading and writing release the interpreter's lock, so threads use all 
 
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Condition, Event, Thread
+from queue import SimpleQueue
+from threading import Condition, Event, Lock, Thread
 from typing import TypeAlias
 
 from dockwarden.durable.files import BLOCK, DurableError
@@ -26,6 +28,49 @@ class Block:
 
 
 Consumer: TypeAlias = Callable[[Iterator[Block]], None]
+
+
+class Budget:
+    """Bytes of buffers that several pumps share, beyond the one buffer that each has of its own."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Take so much, or say that it is not there now; never waits."""
+        with self._lock:
+            fits = size <= self._left
+            self._left -= size if fits else 0
+            return fits
+
+    def give_back(self, size: int) -> None:
+        """Return what was taken."""
+        with self._lock:
+            self._left += size
+
+
+SHARED = Budget(16 << 20)
+"""What all pumps of this process share: its memory does not follow the number of bays."""
+
+
+class Lending:
+    """A few buffers of `size` bytes that are lent to whoever needs one for a moment."""
+
+    def __init__(self, size: int, count: int) -> None:
+        self.size = size
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(aligned_buffer(size))
+
+    @contextmanager
+    def lent(self) -> Iterator[memoryview]:
+        """A buffer for the length of a block; waits for one."""
+        frame = self._free.get()
+        try:
+            yield frame
+        finally:
+            self._free.put(frame)
 
 
 class StoppedError(Exception):
@@ -49,13 +94,21 @@ def cancelled() -> DurableError:
 class Pump:
     """Passes blocks in order to every consumer; a buffer is used again when all have done with it.
 
+    It has one buffer of its own, and up to `count` of them as long as `budget` has some left: where the reader is
+    faster than the consumers. The budget gets them back when the run is over.
+
     Add consumers and tasks, then call `run` once. Any failure stops all threads; `run` returns or raises only after
     the last of them has ended. `cancel` stops the reader when it claims a buffer; what becomes of the blocks that it
     has put is for whoever runs the pump to say: an error that `read` raises stops the others too.
     """
 
-    def __init__(self, buffer: int, count: int, cancel: Event | None = None) -> None:
-        self._frames = [aligned_buffer(buffer) for _ in range(count)]
+    def __init__(self, buffer: int, count: int, cancel: Event | None = None, budget: Budget = SHARED) -> None:
+        self._size = buffer
+        self._most = count
+        self._budget = budget
+        self._made = 0
+        self._free: list[memoryview] = []
+        self._claimed: memoryview | None = None
         self._blocks: dict[int, Block] = {}
         self._cancel = cancel
         self._changed = Condition()
@@ -77,16 +130,20 @@ class Pump:
         self._tasks.append(task)
 
     def claim(self) -> memoryview:
-        """For the reader: the next buffer to fill, once every consumer has done with it."""
+        """For the reader: the next buffer to fill, once one is free; the same one until it is put."""
         with self._changed:
-            self._wait(lambda: self._filled - min(self._emptied) < len(self._frames), self._cancel)
-            return self._frames[self._filled % len(self._frames)]
+            if self._claimed is None:
+                self._wait(self._has_free, self._cancel)
+                self._claimed = self._free.pop()
+            return self._claimed
 
     def put(self, offset: int, length: int) -> None:
         """For the reader: hand the claimed buffer with its first `length` bytes to the consumers."""
+        frame, self._claimed = self._claimed, None
+        if frame is None:
+            raise ValueError("no buffer was claimed")
         with self._changed:
-            slot = self._filled % len(self._frames)
-            self._blocks[slot] = Block(self._frames[slot][:length], offset, self._frames[slot])
+            self._blocks[self._filled] = Block(frame[:length], offset, frame)
             self._filled += 1
             self._changed.notify_all()
 
@@ -117,14 +174,24 @@ class Pump:
         finally:
             for thread in started:
                 thread.join()
-            self._frames.clear()  # not left to the garbage collector, which does not see their size
+            self._free.clear()  # not left to the garbage collector, which does not see their size
+            self._claimed = None
             self._blocks.clear()
+            self._budget.give_back(max(0, self._made - 1) * self._size)
+            self._made = 0
         failure, self._failure = self._failure, None
         if failure is not None:
             try:
                 raise failure
             finally:
                 del failure
+
+    def _has_free(self) -> bool:
+        """Whether a buffer is free, or may be made."""
+        if not self._free and self._made < self._most and (not self._made or self._budget.take(self._size)):
+            self._free.append(aligned_buffer(self._size))
+            self._made += 1
+        return bool(self._free)
 
     def _guarded(self, task: Callable[[], None]) -> None:
         try:
@@ -154,10 +221,12 @@ class Pump:
                 self._wait(lambda: self._ended or self._filled > self._emptied[consumer])
                 if self._filled == number:
                     return
-                block = self._blocks[number % len(self._frames)]
+                block = self._blocks[number]
             yield block
             with self._changed:
                 self._emptied[consumer] += 1
+                if min(self._emptied) > number:
+                    self._free.append(self._blocks.pop(number).frame)
                 self._changed.notify_all()
 
     def _wait(self, ready: Callable[[], bool], cancel: Event | None = None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select
 
 from dockwarden.durable.tables import NOWHERE, Prepared, entries, heads, latest, logs, nodes
 from dockwarden.evidence import merkle
@@ -92,10 +92,15 @@ def facts_of(connection: Connection, record: str) -> list[Entry]:
 
 def latest_of(connection: Connection, record: str, log: str) -> dict[tuple[str, Place | None], Latest]:
     """The latest fact of each kind and place that a log says of a record."""
-    columns = (latest.c.kind, latest.c.place, latest.c.seq, latest.c.outcome, latest.c.version, latest.c.attempts)
-    rows = connection.execute(select(*columns).where(latest.c.record == record, latest.c.log == log))
     places: dict[str, Place | None] = {NOWHERE: None, **{place: place for place in PLACES}}
+    rows = _LATEST.rows(connection, record=record, log=log)
     return {(kind, places[place]): Latest(*rest) for kind, place, *rest in rows}
+
+
+def latest_entry(connection: Connection, record: str, log: str, kind: str, place: Place | None) -> Entry | None:
+    """The latest entry of a kind about a record and a place in a log; None where there is none or it is void."""
+    row = _LATEST_ENTRY.run(connection, record=record, log=log, kind=kind, place=place or NOWHERE)
+    return None if row is None else Entry(*row)
 
 
 def keep_head(connection: Connection, head: Head, keeper: str, note: bytes) -> None:
@@ -124,6 +129,22 @@ def witnessed_heads(connection: Connection, log: str, place: str) -> tuple[bytes
     return newest[0], newest[1]
 
 
+_LATEST = Prepared(
+    select(latest.c.kind, latest.c.place, latest.c.seq, latest.c.outcome, latest.c.version, latest.c.attempts).where(
+        latest.c.record == bindparam("record"), latest.c.log == bindparam("log")
+    )
+)
+_LATEST_ENTRY = Prepared(
+    select(entries.c.envelope, entries.c.body)
+    .join_from(latest, entries, and_(entries.c.log == latest.c.log, entries.c.seq == latest.c.seq))
+    .where(
+        latest.c.record == bindparam("record"),
+        latest.c.kind == bindparam("kind"),
+        latest.c.place == bindparam("place"),
+        latest.c.log == bindparam("log"),
+        latest.c.outcome != "void",
+    )
+)
 _SIZE = Prepared(select(logs.c.size).where(logs.c.log == bindparam("log")))
 _NODE = Prepared(
     select(nodes.c.hash).where(

@@ -21,7 +21,7 @@ from dockwarden.evidence.digests import LEAF_SIZE, Digests
 
 ReadBack: TypeAlias = Literal["direct", "dropped", "none"]
 
-BUFFER = 4 * 1024 * 1024
+BUFFER = 1024 * 1024
 """Bytes of one read."""
 
 _WORTH: tuple[ReadBack, ...] = ("none", "dropped", "direct")

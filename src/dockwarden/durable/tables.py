@@ -8,7 +8,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -212,30 +212,40 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
-        self._compiled: dict[str, tuple[str, list[str] | None]] = {}
+        self._compiled: dict[str, tuple[str, list[str] | None, dict[str, object]]] = {}
 
     def run(self, connection: Connection, **values: object) -> tuple[Any, ...] | None:
         """Execute it; returns the first row, None where there is none."""
-        text, order = self._text(connection)
-        cursor = _cursor(connection)
-        cursor.execute(text, values if order is None else tuple(values[name] for name in order))
-        row = cursor.fetchone() if cursor.description else None
-        cursor.close()
-        return None if row is None else tuple(row)
+        with closing(_cursor(connection)) as cursor:
+            text, parameters = self._given(connection, values)
+            cursor.execute(text, parameters)
+            row = cursor.fetchone() if cursor.description else None
+            return None if row is None else tuple(row)
+
+    def rows(self, connection: Connection, **values: object) -> list[tuple[Any, ...]]:
+        """Execute it; returns all rows."""
+        with closing(_cursor(connection)) as cursor:
+            text, parameters = self._given(connection, values)
+            cursor.execute(text, parameters)
+            return [tuple(row) for row in cursor.fetchall()]
 
     def run_all(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
         """Execute it once for each row."""
-        text, order = self._text(connection)
-        cursor = _cursor(connection)
-        parameters: list[Any] = [dict(row) if order is None else tuple(row[name] for name in order) for row in rows]
-        cursor.executemany(text, parameters)
-        cursor.close()
+        with closing(_cursor(connection)) as cursor:
+            cursor.executemany(self._text(connection)[0], [self._given(connection, row)[1] for row in rows])
 
-    def _text(self, connection: Connection) -> tuple[str, list[str] | None]:
+    def _given(self, connection: Connection, values: Mapping[str, object]) -> tuple[str, Any]:
+        """The statement's text and its parameters: the given ones, and the constants that stand in it."""
+        text, order, constants = self._text(connection)
+        whole = {**constants, **values}
+        return text, whole if order is None else tuple(whole[name] for name in order)
+
+    def _text(self, connection: Connection) -> tuple[str, list[str] | None, dict[str, object]]:
         dialect = connection.dialect
         if dialect.name not in self._compiled:
             compiled = cast(SQLCompiler, self._statement.compile(dialect=dialect))
-            self._compiled[dialect.name] = compiled.string, compiled.positiontup
+            constants = {name: value for name, value in compiled.params.items() if value is not None}
+            self._compiled[dialect.name] = compiled.string, compiled.positiontup, constants
         return self._compiled[dialect.name]
 
 

@@ -17,6 +17,7 @@ MAX_NOTE = 4 << 20
 MAX_SIGNATURES = 32
 
 _NAME = r"[^\s+\x00-\x1f\ud800-\udfff]{1,128}"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIGNATURE_LINE = re.compile(rf"— ({_NAME}) ([A-Za-z0-9+/]+={{0,2}})")
 _KEY_NAME = re.compile(_NAME)
 _COSIGNED_PREFIX = "cosignature/v1\n"
@@ -236,7 +237,7 @@ def _signature(line: str) -> Signature:
 def _check_text(text: str) -> None:
     if not text.endswith("\n") or text == "\n":
         raise MalformedError("note", "text does not end with a newline")
-    if any(ord(letter) < 0x20 and letter != "\n" for letter in text):
+    if _CONTROL.search(text):
         raise MalformedError("note", "text holds a control character")
     try:
         text.encode("utf-8")

@@ -15,7 +15,7 @@ from dockwarden.durable.pump import Pump
 from dockwarden.evidence.digests import Digests, Measure
 
 PIECE = 1 << 20
-BUFFER = 4 << 20
+BUFFER = 1 << 20
 """Bytes that are hashed at a time in a large file; whole leaves."""
 ORIGINAL, LEAVES, SEAL = PARTS = ("original", "leaves", "seal.note")
 
