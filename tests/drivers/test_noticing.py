@@ -1,7 +1,6 @@
 """Nothing on a device goes unnoticed: what a listing and a camera's own log show."""
 
 import json
-import re
 from pathlib import Path
 from typing import get_args
 
@@ -110,9 +109,9 @@ def test_a_log_is_read_by_the_form_of_its_profile() -> None:
 def test_a_log_may_bear_its_day_in_its_name() -> None:
     form = CameraLog.model_validate(
         {
-            "files": re.compile("LOG/(?P<date>[0-9]{8}).txt"),
-            "line": re.compile("(?P<time>[0-9:]{8}) (?P<event>.*)"),
-            "recorded": re.compile("START"),
+            "files": ("LOG/(?P<date>[0-9]{8}).txt"),
+            "line": ("(?P<time>[0-9:]{8}) (?P<event>.*)"),
+            "recorded": "START",
             "when": "%Y%m%d %H:%M:%S",
         }
     )

@@ -24,9 +24,8 @@ def objection(device: UsbDevice, profiles: Iterable[Profile] = ()) -> ServiceErr
     if device.descriptors.is_hub:
         do = "Plug the camera itself into the bay."
         return RefusedDevice("hub-in-bay", "a hub is plugged into the bay", where, do)
-    classes = {each.interface_class for each in device.descriptors.interfaces}
     known = Seen(device.vendor, device.product, usb=device.descriptors.usb_id)
-    unwanted = classes - {MASS_STORAGE} - allowed_interfaces(profiles, known)
+    unwanted = device.descriptors.classes - {MASS_STORAGE} - allowed_interfaces(profiles, known)
     others = sorted(CLASS_NAMES.get(each, f"class {each:#04x}") for each in unwanted)
     if others:
         do = "Take it out and hand it to the office: it may be no camera."

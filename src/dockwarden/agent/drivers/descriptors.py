@@ -29,6 +29,9 @@ CLASS_NAMES = {
     0xFF: "vendor",
 }
 
+_GROUPED_INTERFACES = (0xEF, 2, 1)
+"""Class, subclass and protocol of a device that leaves it to its interfaces, as class 0 does, and groups these."""
+
 _DEVICE, _CONFIGURATION, _INTERFACE = 1, 2, 4
 _DEVICE_LENGTH, _CONFIGURATION_LENGTH, _INTERFACE_LENGTH = 18, 9, 9
 
@@ -50,17 +53,29 @@ class Interface:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What a device claims: `vendor_id`, `product_id` (16 bits each), its class and all its interfaces."""
+    """What a device claims: `vendor_id`, `product_id` (16 bits each), its class and all its interfaces.
+
+    `device_class` and `device_kind` (subclass, protocol) are of the device as a whole.
+    """
 
     vendor_id: int
     product_id: int
     device_class: int
     interfaces: tuple[Interface, ...]
+    device_kind: tuple[int, int] = (0, 0)
 
     @property
     def usb_id(self) -> str:
         """The ids of vendor and product as profiles write them, such as `4255:0001`."""
         return f"{self.vendor_id:04x}:{self.product_id:04x}"
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """All classes that it claims. Linux binds some drivers, such as that of a radio, by the class of the device
+        as a whole, whatever its interfaces are."""
+        by_interfaces = self.device_class == 0 or (self.device_class, *self.device_kind) == _GROUPED_INTERFACES
+        of_device = () if by_interfaces else (self.device_class,)
+        return frozenset((*of_device, *(each.interface_class for each in self.interfaces)))
 
     @property
     def is_hub(self) -> bool:
@@ -87,7 +102,7 @@ def parse(data: bytes, where: str) -> Descriptors:
         raise _bad(where, f"it announces {data[17]} configurations and shows {found}")
     if not interfaces:
         raise _bad(where, "it offers no interface")
-    return Descriptors(vendor_id, product_id, data[4], tuple(interfaces))
+    return Descriptors(vendor_id, product_id, data[4], tuple(interfaces), (data[5], data[6]))
 
 
 def _configuration_length(data: bytes, offset: int, where: str) -> int:

@@ -7,13 +7,11 @@ root, each step refusing symbolic links, and only regular files of the same file
 import os
 import stat
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from dockwarden.agent.drivers import profiles as known
-from dockwarden.agent.drivers.profiles import Limits, Profile, Seen
+from dockwarden.agent.drivers.profiles import Profile, Seen
 from dockwarden.agent.drivers.reading import Identity, broken, cause, has_lost_its_device, open_reader
 from dockwarden.agent.drivers.source import (
     ClockReading,
@@ -26,28 +24,15 @@ from dockwarden.agent.drivers.source import (
     decode_name,
     device_key,
 )
+from dockwarden.agent.drivers.walking import WRONG_S, Found, Walk, below
 from dockwarden.agent.metadata.filenames import facts_of
 from dockwarden.durable.files import DurableError
 from dockwarden.evidence.seals import SourceName
 
 SEEN_DEPTH = 2
 SEEN_FOLDERS = 1000
-
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFBLK: "a block device",
-    stat.S_IFCHR: "a character device",
-}
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A file as the walk saw it."""
-
-    raw: bytes
-    status: os.stat_result
+SEEN_ENTRIES = 20_000
+"""How much of a folder is looked at to find a profile."""
 
 
 class MassStorage:
@@ -69,10 +54,11 @@ class MassStorage:
 
     def sources(self) -> list[SourceInfo]:
         """See Device."""
-        unlisted: list[Unlisted] = []
-        found = sorted(self._walk(unlisted), key=lambda file: file.raw)
+        walk = Walk(self._tree, self._root, self._profile.limits, self._where)
+        walk.run()
+        found = sorted(walk.found, key=lambda file: file.raw)
         self._check_root()
-        self._unlisted = unlisted
+        self._unlisted = walk.unlisted
         self._listed = {file.raw: Identity.of(file.status) for file in found}
         newest = max((file.status.st_mtime_ns for file in found), default=None)
         self._newest_ms = None if newest is None else newest // 1_000_000
@@ -104,7 +90,7 @@ class MassStorage:
             os.close(self._root)
             self._root = -1
 
-    def _source(self, file: _Found) -> SourceInfo:
+    def _source(self, file: Found) -> SourceInfo:
         name = decode_name(file.raw)
         return SourceInfo(
             volume=self.volume,
@@ -124,47 +110,6 @@ class MassStorage:
             marks.add("important")
         return frozenset(marks)
 
-    def _walk(self, unlisted: list[Unlisted]) -> Iterator[_Found]:
-        """Every regular file below the root; what is left out goes to `unlisted`. Never raises for an entry."""
-        limits = self._profile.limits
-        volume = os.fstat(self._root).st_dev
-        folders, count = [b""], 0
-        while folders:
-            folder = folders.pop()
-            with closing(self._entries(folder, unlisted)) as entries:
-                for raw, status in entries:
-                    reason = _reason_to_leave(raw, status, volume, limits)
-                    if reason is None and stat.S_ISDIR(status.st_mode):
-                        folders.append(raw)
-                    elif reason is None and count < limits.files:
-                        count += 1
-                        yield _Found(raw, status)
-                    elif reason is None:
-                        what = f"more than {limits.files} files: no more are listed"
-                        unlisted.append(Unlisted(decode_name(raw), what))
-                        return
-                    else:
-                        unlisted.append(Unlisted(decode_name(raw[: limits.name_bytes]), reason))
-
-    def _entries(
-        self, folder: bytes, unlisted: list[Unlisted]
-    ) -> Generator[tuple[bytes, os.stat_result], None, None]:
-        """The entries of a folder, never through a link; an entry that cannot be looked at is unlisted."""
-        try:
-            with os.scandir(_below(os.fsencode(self._tree), folder)) as entries:
-                for entry in entries:
-                    raw = _below(folder, entry.name)
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except OSError as error:
-                        unlisted.append(Unlisted(decode_name(raw), f"cannot be looked at: {error.strerror}"))
-                        continue
-                    yield raw, status
-        except OSError as error:
-            if not folder:
-                raise broken(error, self._root, self._where, 0, 0) from error
-            unlisted.append(Unlisted(decode_name(folder), f"a folder that cannot be read: {error.strerror}"))
-
     def _check_root(self) -> None:
         """Raise `unplugged` unless the root is there and is still the one that was opened."""
         try:
@@ -179,10 +124,17 @@ class MassStorage:
 def look(root: Path, vendor: str | None = None, product: str | None = None, label: str | None = None) -> Seen:
     """What can be seen of a device before a profile is chosen."""
     tree = os.fsencode(root)
-    level, folders = [b""], set[str]()
+    level, folders, wrong_s = [b""], set[str](), 0.0
     for _ in range(SEEN_DEPTH):
-        level = [_below(folder, name) for folder in level for name in _subfolders(_below(tree, folder))]
-        level = level[: SEEN_FOLDERS - len(folders)]
+        found: list[bytes] = []
+        for folder in level:
+            began = time.monotonic()
+            names = _subfolders(below(tree, folder))
+            wrong_s += time.monotonic() - began if names is None else 0.0
+            if wrong_s > WRONG_S:
+                break
+            found += [below(folder, name) for name in names or ()]
+        level = found[: SEEN_FOLDERS - len(folders)]
         folders.update(decode_name(raw).text for raw in level)
     return Seen(vendor, product, label, frozenset(folders))
 
@@ -210,25 +162,11 @@ def recognise(
     return MassStorage(root, info, volume, profile)
 
 
-def _subfolders(path: bytes) -> list[bytes]:
+def _subfolders(path: bytes) -> list[bytes] | None:
+    """The names of a folder's folders; None where it cannot be read: listing the sources will tell."""
     try:
         with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            shown = islice(entries, SEEN_ENTRIES)  # a torn folder can be without end
+            return sorted({entry.name for entry in shown if entry.is_dir(follow_symlinks=False)})
     except OSError:
-        return []  # listing the sources will tell
-
-
-def _below(folder: bytes, name: bytes) -> bytes:
-    return b"/".join(part for part in (folder, name) if part)
-
-
-def _reason_to_leave(raw: bytes, status: os.stat_result, volume: int, limits: Limits) -> str | None:
-    if status.st_dev != volume:
-        return "belongs to another file system"
-    if len(raw) > limits.name_bytes:
-        return f"its path is longer than {limits.name_bytes} bytes"
-    if stat.S_ISDIR(status.st_mode):
-        return f"lies more than {limits.depth} folders deep" if raw.count(b"/") >= limits.depth else None
-    if stat.S_ISREG(status.st_mode):
         return None
-    return f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'of an unknown kind')}, no file"

@@ -1,11 +1,15 @@
 """How a family of devices names its files, as data: the parts of a profile that speak of names, logs and sidecars."""
 
 import re
-import warnings
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
+
+from dockwarden.agent.drivers import patterns
+
+MOST_ENTRIES = 100
+"""How many entries `[[match]]` or `[[names]]` may have: each holds patterns in memory."""
 
 GROUPS = frozenset({"cam", "officer", "date", "time", "seq", "part", "dir", "important", "continued"})
 """Named groups that a name pattern may have, in `name` or in `folder`."""
@@ -19,19 +23,13 @@ SidecarKind: TypeAlias = Literal["position", "subtitle", "thumbnail", "log"]
 _DIRECTIVES = frozenset("%" + letter for letter in "YymdHMSb")
 
 
-def _compiled(value: object) -> object:
-    """A pattern from its text; ValueError also for one that a later Python will read in another way."""
+def _compiled(value: object) -> patterns.Pattern:
     if not isinstance(value, str):
-        return value
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return re.compile(value)
-        except (re.error, OverflowError, RecursionError, Warning) as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+        raise ValueError("Input should be a valid pattern: a string")
+    return patterns.Pattern(value)
 
 
-Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_compiled)]
+Pattern: TypeAlias = Annotated[patterns.Pattern, PlainValidator(_compiled)]
 
 
 class Data(BaseModel):
@@ -59,7 +57,7 @@ class NamePattern(Data):
     @property
     def groups(self) -> frozenset[str]:
         """The named groups of both patterns."""
-        return frozenset(self.name.groupindex) | frozenset(self.folder.groupindex if self.folder else ())
+        return self.name.groups | (self.folder.groups if self.folder else frozenset())
 
     @field_validator("name", "folder")
     @classmethod
@@ -75,7 +73,7 @@ class NamePattern(Data):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        twice = set(self.name.groupindex) & set(self.folder.groupindex if self.folder else ())
+        twice = self.name.groups & (self.folder.groups if self.folder else frozenset())
         if twice:
             raise ValueError(f"the group {min(twice)} is both in name and in folder")
         if ("date" in self.groups) != (self.when is not None):
@@ -102,7 +100,7 @@ class CameraLog(Data):
     @classmethod
     def _known_groups(cls, pattern: Pattern) -> Pattern:
         only_known(pattern, LOG_GROUPS)
-        if "event" not in pattern.groupindex:
+        if "event" not in pattern.groups:
             raise ValueError("lacks a group event")
         return pattern
 
@@ -114,7 +112,7 @@ class CameraLog(Data):
 
     @model_validator(mode="after")
     def _dated_once(self) -> Self:
-        if ("date" in self.line.groupindex) == ("date" in self.files.groupindex):
+        if ("date" in self.line.groups) == ("date" in self.files.groups):
             raise ValueError("the group date is either in line or in files")
         return self
 
@@ -127,7 +125,7 @@ class CameraLog(Data):
 
 def only_known(pattern: Pattern | None, groups: frozenset[str]) -> None:
     """Raise ValueError where a pattern has a named group that nobody reads."""
-    unknown = set(pattern.groupindex) - groups if pattern is not None else set()
+    unknown = pattern.groups - groups if pattern is not None else frozenset()
     if unknown:
         raise ValueError(f"has a group {min(unknown)}; only {', '.join(sorted(groups))} are known")
 
@@ -138,7 +136,10 @@ def known_form(form: str | None) -> None:
         return
     if not _DIRECTIVES.issuperset(re.findall("%.?", form)):
         raise ValueError(f"may hold {' '.join(sorted(_DIRECTIVES))} only")
-    if not (re.search("%[Yy]", form) and re.search("%[mb]", form) and "%d" in form):
+    said = [letter.replace("y", "Y").replace("b", "m") for letter in re.findall("%(.)", form)]
+    if not {"Y", "m", "d"}.issubset(said):
         raise ValueError("lacks year, month or day")
+    if len(said) > len(set(said)):
+        raise ValueError("says a part of the time twice")
     sample = datetime(2024, 2, 29, 23, 59, 58, tzinfo=UTC).strftime(form)
     datetime.strptime(sample, form).replace(tzinfo=UTC)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from dockwarden.agent.drivers.descriptors import CLASS_NAMES
-from dockwarden.agent.drivers.naming import CameraLog, Data, NamePattern, Pattern, SidecarKind
+from dockwarden.agent.drivers.naming import MOST_ENTRIES, CameraLog, Data, NamePattern, Pattern, SidecarKind
 from dockwarden.agent.drivers.source import Kind
 from dockwarden.agent.drivers.toml_lines import line_of, lines_of
 from dockwarden.service.errors import ServiceError
@@ -26,14 +26,17 @@ MAX_NAME_BYTES = 4096
 MOST_BYTES = 64 << 10
 """Longest profile that is read."""
 
+MOST_LINE = 500
+"""Longest line of a profile, in characters. A key of dots alone costs a reader of TOML the square of its length."""
+
 INTERFACES = {"still image": 0x06, "vendor": 0xFF}
 """What a device may offer beside its disk where a profile says so, and its USB class. Nothing that can type, listen
 or be a network is here, and no profile can bring it in."""
 
-_SIDECARS: Mapping[SidecarKind, re.Pattern[str]] = {
-    "position": re.compile(r"(?i).*\.(gpx|nmea)"),
-    "subtitle": re.compile(r"(?i).*\.(srt|ass)"),
-    "thumbnail": re.compile(r"(?i).*\.thm"),
+_SIDECARS: Mapping[SidecarKind, Pattern] = {
+    "position": Pattern(r"(?i).*\.(gpx|nmea)"),
+    "subtitle": Pattern(r"(?i).*\.(srt|ass)"),
+    "thumbnail": Pattern(r"(?i).*\.thm"),
 }
 _ONE_ID = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")
 _CHECK_THE_FILE = "Correct the file; until then devices of this family are taken by another profile."
@@ -140,10 +143,10 @@ class Profile(Data):
     kind: Kind
     zone_minutes: int | None = Field(default=None, ge=-720, le=840)
     unset_years: Annotated[tuple[int, ...], Field(strict=False)] = (1970, 1980, 2000)
-    match: Annotated[tuple[Match, ...], Field(strict=False)] = ()
+    match: Annotated[tuple[Match, ...], Field(strict=False, max_length=MOST_ENTRIES)] = ()
     usb: Usb = Usb()
     layout: dict[str, Literal["media", "log", "position"]] = Field(default_factory=dict)
-    names: Annotated[tuple[NamePattern, ...], Field(strict=False)] = ()
+    names: Annotated[tuple[NamePattern, ...], Field(strict=False, max_length=MOST_ENTRIES)] = ()
     segments_within_s: int | None = Field(default=None, ge=0, le=60)
     sidecars: dict[SidecarKind, Pattern] = Field(default_factory=dict)
     log: CameraLog | None = None
@@ -167,7 +170,7 @@ class Profile(Data):
         """What the file at `path` is beside a recording; None where it is a file of its own."""
         for patterns in (self.sidecars, _SIDECARS):
             for kind, pattern in patterns.items():
-                if pattern.fullmatch(path):
+                if pattern.fits(path):
                     return kind
         held = self.layout.get(path.partition("/")[0])
         return held if held in ("position", "log") else None
@@ -228,13 +231,16 @@ def read(path: Path) -> Profile:
 def parse(text: str, path: Path) -> Profile:
     """Read a profile from its text; `path` is what errors name. Raises ProfileError as `read`."""
     text = text.replace("\r\n", "\n")
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MOST_LINE:
+            raise _bad(path, f"{path.name}:{number}", f"a line is longer than {MOST_LINE} characters")
     try:
         values = tomllib.loads(text)
         lines = lines_of(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search("at line ([0-9]+)", str(error))
-        line = int(found.group(1)) if found else text.count("\n") + 1
-        raise _bad(path, f"{path.name}:{line}", f"is not TOML: {error}") from error
+        at = int(found.group(1)) if found else text.count("\n") + 1
+        raise _bad(path, f"{path.name}:{at}", f"is not TOML: {error}") from error
     except (RecursionError, ValueError) as error:  # brackets without end; figures without end
         raise _bad(path, path.name, f"cannot be read as TOML: {type(error).__name__}") from error
     try:
@@ -285,9 +291,9 @@ def allowed_interfaces(profiles: Iterable[Profile], seen: Seen) -> frozenset[int
     return frozenset(INTERFACES[name] for profile in fitting for name in profile.usb.allow)
 
 
-def _fits_one(pattern: re.Pattern[str] | None, texts: Collection[str | None]) -> bool:
+def _fits_one(pattern: Pattern | None, texts: Collection[str | None]) -> bool:
     """Whether a pattern fits one of the texts as a whole; one that is not given fits anything."""
-    return pattern is None or any(pattern.fullmatch(text or "") for text in texts)
+    return pattern is None or any(pattern.fits(text or "") for text in texts)
 
 
 def _twin(profile: Profile, profiles: Iterable[Profile]) -> Profile | None:

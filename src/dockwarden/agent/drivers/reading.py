@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dockwarden.evidence.seals import ReadBack
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _BLOCK_DEVICES = Path("/sys/dev/block")
+_SECTOR = 512  # in sysfs, whatever the disk's own is
 _OFF = {
     "offline",
     "transport-offline",
@@ -240,6 +241,21 @@ def has_lost_its_device(number: int) -> bool:
 
 def _block_device(number: int) -> Path:
     return _BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}"
+
+
+def disk_size(root: int) -> int | None:
+    """Bytes of the disk or partition that an open folder lies on; None where nobody can know.
+
+    The kernel's word, where there is a block device: a file system can claim to be any size.
+    """
+    number = os.fstat(root).st_dev
+    if os.major(number):
+        with suppress(OSError, ValueError):
+            return int((_BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}" / "size").read_text()) * _SECTOR
+    with suppress(OSError):
+        volume = os.fstatvfs(root)
+        return volume.f_blocks * volume.f_frsize or None
+    return None
 
 
 def cause(error: OSError | DurableError) -> OSError:

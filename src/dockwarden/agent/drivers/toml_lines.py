@@ -5,8 +5,9 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-MOST_LINES = 200
-"""A statement longer than that, and what comes after it, is given no lines: finding its end would take too long."""
+MOST_TRIED = 512 << 10
+"""How many characters are read in the search for the ends of statements of several lines. What comes behind is given
+no lines: each try reads a statement from its beginning, which would take too long."""
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """A key's place: the names of tables and keys, and indexes into arrays of tables, as in `("match", 0, "folder")`."""
@@ -46,18 +47,19 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
     A statement is complete as soon as it is a document of its own: until then a bracket or a quote is open.
     """
     pending: list[str] = []
-    begun = 1
+    begun, tried = 1, 0
     for number, line in enumerate(text.split("\n"), 1):
         if not pending:
             begun = number
         pending.append(line)
         statement = "\n".join(pending)
+        tried += len(statement) if len(pending) > 1 else 0
         if not pending[0].strip() or pending[0].lstrip().startswith("#"):
             pending = []
         elif _is_document(statement):
             pending = []
             yield begun, statement
-        elif len(pending) == MOST_LINES:
+        elif tried > MOST_TRIED:
             return
 
 

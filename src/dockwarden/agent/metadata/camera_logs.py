@@ -34,25 +34,25 @@ class Event:
 
 def log_files(sources: Iterable[SourceInfo], form: CameraLog | None) -> list[SourceInfo]:
     """The sources that are logs by the profile."""
-    return [source for source in sources if form is not None and form.files.fullmatch(source.name.text)]
+    return [source for source in sources if form is not None and form.files.fits(source.name.text)]
 
 
 def read_log(data: bytes, form: CameraLog, path: str) -> list[Event]:
     """The events of a log file, in its order; `path` is that of the file, which may hold the day. Never raises."""
-    place = form.files.fullmatch(path)
-    day = place.groupdict() if place is not None else {}
+    place = form.files.fit(path)
+    day = place.groups if place is not None else {}
     whole = data if len(data) <= MOST_BYTES else data[:MOST_BYTES].rpartition(b"\n")[0]
     decoded = decode_name(whole)
     events = []
     for line in decoded.text.splitlines():
-        found = form.line.fullmatch(line.strip()) if len(line) <= MOST_LINE else None
+        found = form.line.fit(line.strip()) if len(line) <= MOST_LINE else None
         if found is None:
             continue
-        groups = {key: value for key, value in (day | found.groupdict()).items() if value}
+        groups = {key: value for key, value in {**day, **found.groups}.items() if value}
         time = " ".join(groups[key] for key in ("date", "time") if key in groups)
         event, file = groups.get("event", ""), groups.get("file")
         named = None if file is None else SourceName(file, file.encode(decoded.decoded_as), decoded.decoded_as)
-        events.append(Event(wall_seconds(time, form.when), event, named, form.recorded.fullmatch(event) is not None))
+        events.append(Event(wall_seconds(time, form.when), event, named, form.recorded.fits(event)))
     return events
 
 

@@ -1,10 +1,10 @@
 """What a file's name says. It is a hint and never an identity: names repeat, lie, and are set by hand."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dockwarden.agent.drivers.naming import NamePattern
+from dockwarden.agent.drivers.patterns import Fit
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.evidence.seals import SourceName
 
@@ -60,8 +60,8 @@ def take_apart(name: SourceName, profile: Profile) -> Named:
     folder, _, base = name.text.rpartition("/")
     in_folder = _is_marked(folder, profile)
     for pattern in profile.names:
-        found = pattern.name.fullmatch(base)
-        place = pattern.folder.fullmatch(folder) if found and pattern.folder else None
+        found = pattern.name.fit(base)
+        place = pattern.folder.fit(folder) if found and pattern.folder else None
         if found and (pattern.folder is None or place):
             facts = _facts(found, place, pattern, in_folder, profile)
             stem, whole = _without(base, found, _MARKS), _without(base, found, (*_MARKS, "part"))
@@ -86,10 +86,8 @@ def _is_marked(folder: str, profile: Profile) -> bool:
     return any(marked.casefold() in parts for marked in profile.important.folders)
 
 
-def _facts(
-    found: re.Match[str], place: re.Match[str] | None, pattern: NamePattern, in_folder: bool, profile: Profile
-) -> NameFacts:
-    both = {**found.groupdict(), **(place.groupdict() if place is not None else {})}
+def _facts(found: Fit, place: Fit | None, pattern: NamePattern, in_folder: bool, profile: Profile) -> NameFacts:
+    both = {**found.groups, **(place.groups if place is not None else {})}
     groups = {key: value for key, value in both.items() if value}
     started, dated = None, pattern.when is not None and "date" in groups
     if pattern.when is not None and dated:
@@ -130,10 +128,10 @@ def _ending(base: str) -> int:
     return point if point > 0 else len(base)
 
 
-def _without(base: str, found: re.Match[str], groups: tuple[str, ...]) -> str:
+def _without(base: str, found: Fit, groups: tuple[str, ...]) -> str:
     """A file's name without its ending and without what these groups took of it."""
     kept = list(base)
     for group in groups:
-        start, end = found.span(group) if group in found.re.groupindex else (0, 0)
-        kept[max(start, 0) : max(end, 0)] = [""] * (end - start)
+        start, end = found.spans.get(group, (0, 0))
+        kept[start:end] = [""] * (end - start)
     return "".join(kept[: _ending(base)]).casefold()

@@ -37,7 +37,8 @@ _SHORT = 11  # bytes of a short name: eight and three, padded with spaces
 class Volume:
     """A file system to make: its kind, size in MiB, label, serial number and files by path below its root.
 
-    The serial number (32 bits) is that of a FAT volume; exFAT draws its own.
+    The serial number (32 bits) is that of a FAT volume; exFAT draws its own. `cluster` is the number of sectors a
+    cluster of a FAT volume, None the most that its kind allows; Linux takes any.
     """
 
     system: System = "fat32"
@@ -45,6 +46,7 @@ class Volume:
     label: str = "BODYCAM"
     number: int = 0x1234ABCD
     files: Mapping[str, bytes] = field(default_factory=dict)
+    cluster: int | None = None
 
 
 def make_volume(image: Path, volume: Volume) -> Path:
@@ -58,7 +60,7 @@ def make_volume(image: Path, volume: Volume) -> Path:
         _do("mkfs.exfat", "--volume-label", volume.label, image)
         return image
     width = volume.system.removeprefix("fat")
-    cluster = str(_cluster(volume.system, volume.mib * MIB // SECTOR))
+    cluster = str(volume.cluster or _cluster(volume.system, volume.mib * MIB // SECTOR))
     _do("mkfs.fat", "-F", width, "-s", cluster, "-n", volume.label, "-i", f"{volume.number:08x}", image)
     with TemporaryDirectory(prefix="dockwarden-volume-") as folder:
         tree = Path(folder)
