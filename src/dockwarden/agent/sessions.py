@@ -31,7 +31,7 @@ class Session:
     """A session's account: records taken, sources that failed in whatever way, things that are no source (raw).
 
     `compared` are those of which this device, in this session, has shown once more just the bytes that were sealed,
-    every leaf; `sampled` those that were recognised by a sample of them, by policy.
+    every leaf; `sampled` those that were recognised by a sample of them, by policy. `cleared` were removed from it.
     """
 
     desk: Desk
@@ -42,6 +42,7 @@ class Session:
     failed: set[Key] = field(default_factory=set)
     compared: set[Key] = field(default_factory=set)
     sampled: set[Key] = field(default_factory=set)
+    cleared: set[Key] = field(default_factory=set)
     unlisted: set[bytes] = field(default_factory=set)
 
     @property
