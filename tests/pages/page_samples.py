@@ -59,6 +59,7 @@ def bays() -> list[dict[str, Any]]:
         bay("6", "empty"),
         bay("7", "waiting", files_total=2),
         bay("8", "copied", files_done=2, files_total=2, bytes_total=220_000_000),
+        bay("9", "releasing", files_done=2, files_total=4, bytes_done=110_000_000, bytes_total=440_000_000),
     ]  # fmt: skip
 
 

@@ -212,9 +212,9 @@ def test_a_wrong_command_line_is_an_object_too() -> None:
 
 
 def test_clearing_that_is_chosen_but_not_done_is_called_so(place: Place) -> None:
-    assert "no device" in done(*place.set_up(release="clear-on-proof"))
+    assert "not in force" in done(*place.set_up(release="clear-on-proof"))
     other = Place(place.root / "other")
-    assert "no device" not in done(*other.set_up())
+    assert "not in force" not in done(*other.set_up())
 
 
 def test_what_is_in_quarantine_is_listed_and_status_says_what_is_not_in_force(place: Place) -> None:
@@ -245,10 +245,10 @@ def test_what_is_in_quarantine_is_listed_and_status_says_what_is_not_in_force(pl
     assert json.loads(done("agent", "quarantine", "--json", settings)) == [item]
     policy = json.loads(done("agent", "status", "--json", settings))["policy"]
     assert policy == {"known": "full", "readings": 2, "release": "clear-on-proof", "release_in_force": False}
-    assert "clears no device" in " ".join(done("agent", "status", settings).split())
+    assert "not in force" in " ".join(done("agent", "status", settings).split())
     place.agent.write_text(place.agent.read_text().replace("clear-on-proof", "keep"))
     assert json.loads(done("agent", "status", "--json", settings))["policy"]["release_in_force"] is True
-    assert "clears no device" not in " ".join(done("agent", "status", settings).split())
+    assert "not in force" not in " ".join(done("agent", "status", settings).split())
 
 
 def test_the_printed_hints_lead_to_an_enrolled_station(centre: Place) -> None:

@@ -5,11 +5,21 @@ its own asks the device, and the session, which waits, can leave it: what is ans
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Generic, TypeVar
 
-from dockwarden.agent.drivers.source import ClockReading, Device, DeviceInfo, Reader, SourceInfo, Unlisted
+from dockwarden.agent.drivers.source import (
+    Clearing,
+    ClockReading,
+    Device,
+    DeviceInfo,
+    Reader,
+    SourceError,
+    SourceInfo,
+    Unlisted,
+)
 from dockwarden.durable.pump import cancelled
 from dockwarden.evidence.seals import ReadBack
 
@@ -55,6 +65,11 @@ class AwaitedDevice:
         """See Device."""
         return self.ask(self._inner.clock)
 
+    def clearing(self) -> Clearing | None:
+        """See Device."""
+        inner = self.ask(self._inner.clearing, lambda clearing: clearing.close() if clearing is not None else None)
+        return None if inner is None else _AwaitedClearing(self, inner)
+
     def close(self) -> None:
         """See Device."""
         self._inner.close()
@@ -77,16 +92,17 @@ class AwaitedDevice:
             raise question.error
         return question.answers[0]
 
-    def close_reader(self, reader: Reader) -> None:
-        """Close a reader: at once, or, where the device still owes an answer, after it."""
+    def let_go(self, opened: Reader | Clearing) -> None:
+        """Close what was opened: at once, or, where the device still owes an answer, after it. Raises SourceError."""
         if self._left:
-            self._questions.put(reader.close)
+            self._questions.put(opened.close)
         else:
-            reader.close()
+            opened.close()
 
     def _answer(self) -> None:
         while (question := self._questions.get()) is not None:
-            question()
+            with suppress(SourceError):  # only of what is closed after all: nobody waits for it
+                question()
 
 
 class _Question(Generic[_T]):
@@ -139,4 +155,20 @@ class _AwaitedReader:
 
     def close(self) -> None:
         """See Reader."""
-        self._device.close_reader(self._inner)
+        self._device.let_go(self._inner)
+
+
+class _AwaitedClearing:
+    """A Clearing of an AwaitedDevice. Closing is waited for even where the stay is over."""
+
+    def __init__(self, device: AwaitedDevice, inner: Clearing) -> None:
+        self._device = device
+        self._inner = inner
+
+    def remove(self, source: SourceInfo, proven: Callable[[Reader], bool]) -> None:
+        """See Clearing. `proven` is called in the asking thread."""
+        self._device.ask(lambda: self._inner.remove(source, proven))
+
+    def close(self) -> None:
+        """See Clearing."""
+        self._device.let_go(self._inner)

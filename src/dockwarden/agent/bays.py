@@ -16,7 +16,7 @@ from dockwarden.durable.files import DurableError
 from dockwarden.service.errors import ServiceError
 from dockwarden.service.logs import log
 
-State: TypeAlias = Literal["empty", "reading", "confirming", "safe", "copied", "incomplete", "refused"]
+State: TypeAlias = Literal["empty", "reading", "confirming", "safe", "copied", "incomplete", "releasing", "refused"]
 
 RATE_WINDOW_S = 5.0
 
@@ -35,6 +35,7 @@ class Finding:
 
 PULLED_OUT = Finding("pulled-out", "the device was taken before it was safe: dock it again in any bay")
 STOPPED = Finding("stopped", "the station was stopped before the device was safe: it goes on at the next start")
+RELEASE_CUT = Finding("release-cut", "the device was taken, or the station stopped, while it was being cleared")
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Progress:
     bytes_done: int = 0
     bytes_total: int = 0
     files_known: int | None = None
+    cleared: int = 0
     findings: list[Finding] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _seen: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
@@ -89,6 +91,11 @@ class Progress:
         with self.lock:
             self.files_done += 1
 
+    def count_cleared(self, files: int) -> None:
+        """Count files that were cleared from the device."""
+        with self.lock:
+            self.cleared += files
+
     def find(self, finding: Finding) -> None:
         """Add a finding; the same one is said once."""
         with self.lock:
@@ -100,7 +107,7 @@ class Progress:
         with self.lock:
             rate = self._rate()
             left = max(0, self.bytes_total - self.bytes_done)
-            busy = self.state in ("reading", "confirming")
+            busy = self.state in ("reading", "confirming", "releasing")
             return {
                 "bay": self.bay,
                 "state": self.state,
@@ -113,6 +120,7 @@ class Progress:
                 "rate": rate if busy else 0,
                 "eta_s": left // rate if busy and rate else None,
                 "safe": self.state == "safe",
+                "cleared": self.cleared,
                 "findings": [finding.to_object() for finding in self.findings],
             }
 
@@ -226,9 +234,11 @@ class Bays:
             visit.stay.left = True
             visit.stay.ended.set()
         before, after = self._progress[bay], Progress(bay)
+        # The person who pulled it out too early still stands there: say it until the next device comes.
         if before.state in ("reading", "confirming", "incomplete"):
-            # The person who pulled it out too early still stands there: say it until the next device comes.
             after.find(PULLED_OUT)
+        elif before.state == "releasing":
+            after.find(RELEASE_CUT)
         self._progress[bay] = after
 
 

@@ -32,7 +32,9 @@ CHANGING = (
     "Bays and release are changed in this file; then restart the agent. A station keeps its name and its folder: for "
     "another one name another --settings."
 )
-NOT_IN_FORCE = "release clear-on-proof is chosen but not in force: this version clears no device, all are kept as is"
+NOT_IN_FORCE = (
+    "release clear-on-proof is chosen but not in force: no centre signs yet for its copies, so none is cleared"
+)
 
 LONG_S = 24 * 3600.0
 """A backup of a full station takes as long as it takes."""
@@ -75,7 +77,7 @@ def setup(
         setting_up.accept(chosen, files, answer.read_bytes(), fingerprint)
     print(f"settings     {settings}")
     print(f"fingerprint  {shown}")
-    if not release_in_force(chosen.release):
+    if not release_in_force(chosen.release, setting_up.is_enrolled(Folders(chosen.root))):
         print(NOT_IN_FORCE)
     if answer is None:
         print(f"request      {request}")
@@ -213,6 +215,24 @@ def backup(
 def drill(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     """Restore the off-site backup into an empty folder and verify every record."""
     _long(read_settings(settings), "drill", as_json)
+
+
+@app.command()
+def release(
+    bay: Annotated[str | None, typer.Argument(help="The bay; all of them without it.")] = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Clear devices on proof, by the running station, or say why not (policy `release`)."""
+    found = _ask(read_settings(settings), "release", {"bay": bay} if bay is not None else {}, timeout=LONG_S)
+    if as_json:
+        print_json(found)
+    for each in [] if as_json else found["bays"]:
+        print(f"bay {each['bay']}: {each['cleared']} files cleared, {each['left']} left")
+        for finding in each["why"]:
+            print(f"    {finding['code']}: {finding['what']}")
+    if any(each["why"] for each in found["bays"]):
+        raise typer.Exit(1)
 
 
 def _long(settings: Settings, method: str, as_json: bool, params: dict[str, Any] | None = None) -> None:

@@ -295,7 +295,7 @@ def _verdict(session: Session) -> State:
     if not sources and not session.unlisted:
         session.progress.find(Finding("nothing-found", "nothing is seen on the device"))
         return "incomplete"
-    lacking = sum(not _is_safe(session, source) for source in sources) + len(session.unlisted)
+    lacking = sum(not is_safe(session, source) for source in sources) + len(session.unlisted)
     vanished = session.taken.keys() - {key_of(source) for source in sources}
     if vanished:
         session.progress.find(Finding("vanished", "files that were taken are no longer on the device"))
@@ -308,7 +308,7 @@ def _verdict(session: Session) -> State:
     return "safe" if session.stores.readings >= 2 and not session.sampled else "copied"
 
 
-def _is_safe(session: Session, source: SourceInfo) -> bool:
+def is_safe(session: Session, source: SourceInfo) -> bool:
     """Whether a source is sealed and still in the vault, was read back from the disk, is confirmed where policy asks
     for it, and is still what was sealed. Where it is not, a finding says why, unless one has already."""
     key, stores = key_of(source), session.stores

@@ -34,6 +34,7 @@ class Session:
     `compared` are those of which this device, in this session, has shown once more just the bytes that were sealed,
     every leaf; `sampled` those that were recognised by a sample of them, by policy. `torn` cannot be read as a whole
     and wait, with their claimed stages, until all others have been taken; `partial` are those whose record has holes.
+    `cleared` were removed from it.
     """
 
     desk: Desk
@@ -46,6 +47,7 @@ class Session:
     sampled: set[Key] = field(default_factory=set)
     torn: dict[Key, tuple[SourceInfo, Stage]] = field(default_factory=dict)
     partial: set[Key] = field(default_factory=set)
+    cleared: set[Key] = field(default_factory=set)
     unlisted: set[bytes] = field(default_factory=set)
 
     @property

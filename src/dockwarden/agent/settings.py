@@ -67,9 +67,10 @@ class Settings(_Table):
     panel: Panel | None = Panel()
 
 
-def release_in_force(release: str) -> bool:
-    """Whether the office's choice is what happens: this version clears no device, whatever was chosen."""
-    return release == "keep"
+def release_in_force(release: str, enrolled: bool) -> bool:
+    """Whether the office's choice is what happens: without a centre that signs for its copies no device is cleared,
+    whatever was chosen."""
+    return release == "keep" or enrolled
 
 
 def read_settings(given: Path | None) -> Settings:

@@ -24,6 +24,8 @@ from dockwarden.agent.metadata.rosters import only, parse_given, parse_roster
 from dockwarden.agent.metadata.secrecy import Unmarked, must_stay, tell_again, tell_all_gone
 from dockwarden.agent.panel.app import panel_app
 from dockwarden.agent.pipeline import Pipeline, Stage
+from dockwarden.agent.release import Rules, Witness
+from dockwarden.agent.releasing import Releases
 from dockwarden.agent.sessions import Desk
 from dockwarden.agent.settings import Settings
 from dockwarden.agent.settling import settle
@@ -78,6 +80,7 @@ class Station:
         self.pipeline = Pipeline(self.stores, [self._labels])
         self.media = Pipeline(self.stores, media)
         self.sync = self._make_sync()
+        self.releases = Releases(self._rules)
         self._offsite = threading.Lock()
         self._snapshot_halt = threading.Event()
         self._hotplug = hotplug or ServedBays(OCCUPANCIES, loaded.profiles, unknown=settings.unknown_storage)
@@ -200,9 +203,22 @@ class Station:
 
     def _visit(self, desk: Desk, bay: str, device: Device, progress: Progress, stay: Stay) -> None:
         session = dock(desk, bay, device, progress, stay)
-        stay.ended.wait()
+        self.releases.serve(session, device)
         if stay.left:
             undock(session)
+
+    def release(self, bay: str | None) -> dict[str, Any]:
+        """Clear the devices of one bay, or of all whose devices have their verdict, or say why not."""
+        return {
+            "bays": self.releases.ask_all([bay] if bay is not None else self.settings.bays, given=bay is not None)
+        }
+
+    def _rules(self) -> Rules:
+        witnesses: list[Witness] = []
+        if self.sync is not None:
+            keys = [setup.read_enrolment(self.stores.folders).centre_key]
+            witnesses.append(Witness("centre", keys, self.sync.proofs.collect))
+        return Rules(self.settings.release, partial(must_stay, self.stores, self.registry), witnesses)
 
     def _refuse(self, bay: str, error: ServiceError) -> None:
         body: Object = {"bay": bay, "reason": {"code": error.code, "what": error.what}}
@@ -240,6 +256,7 @@ class Station:
             "quarantined": lambda asked: {"quarantined": quarantined(self.view)},
             "backup": lambda asked: self.backup(asked.get("new_repository") is True),
             "drill": lambda asked: self.drill(),
+            "release": lambda asked: self.release(fields.optional_text(asked, "bay", 32)),
             "info": lambda asked: {
                 "station": self.settings.station,
                 "page": self.page,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Select, exists, func, select
 
 from dockwarden.agent.settings import release_in_force
+from dockwarden.agent.setup import is_enrolled
 from dockwarden.agent.stores import Stores, said
 from dockwarden.durable.queries import log_root, log_size
 from dockwarden.durable.tables import entries, latest, reading
@@ -36,7 +37,7 @@ class StatusView:
 def status(view: StatusView) -> Object:
     """The station's status (docs/formats/cli.md, `status`); no case, party or file name is in it."""
     stores, ledger = view.stores, view.stores.ledger
-    in_force = release_in_force(view.release)
+    in_force = release_in_force(view.release, is_enrolled(stores.folders))
     disk = shutil.disk_usage(stores.folders.root)
     with reading(ledger.engine) as connection:
         size = log_size(connection, ledger.log)

@@ -162,6 +162,19 @@ class Archive:
         digests, _ = measure_uncached(content / "original")
         return Kept(seal, self._sign(seals.read_seal(seal), seal, digests))
 
+    def prove(self, record: str, nonce: str) -> bytes:
+        """Read a stored original in full, past the page cache, and sign a receipt with `nonce`. Takes long.
+
+        No fact comes of it: who asked keeps the receipt. Raises RemoteError where it is not here, MalformedError
+        where it is not what was sealed, DurableError.
+        """
+        content = self.store.find(record)
+        if content is None:
+            raise RemoteError("not-stored", "the record is not at the centre", f"record {record}")
+        seal = (content / "seal.note").read_bytes()
+        digests, _ = measure_uncached(content / "original")
+        return self._receipt_for(seals.read_seal(seal), seal, digests, nonce)
+
     def begin_generation(self, why: str) -> None:
         """Go on in a new log: the old one is not what others have seen of it, and must not grow any more.
 
@@ -221,6 +234,15 @@ class Archive:
 
     def _sign(self, made: seals.Seal, seal: bytes, digests: Digests) -> bytes:
         """Say that the record is stored, with the receipt in the fact; the caller has just read all bytes."""
+        note = self._receipt_for(made, seal, digests, None)
+        sha256 = seals.seal_sha256(seal)
+        body: Object = {"receipt": fields.base64_text(note), "seal_sha256": sha256, "size": digests.size}
+        by = By(self.key.name, "stage", "dockwarden/0.1.0 receiver")
+        self.ledger.append("stored", record=made.record, place="centre", by=by, body=body)
+        return note
+
+    def _receipt_for(self, made: seals.Seal, seal: bytes, digests: Digests, nonce: str | None) -> bytes:
+        """The receipt for bytes that have just been read; raises MalformedError where they are not the seal's."""
         if digests != made.digests:
             raise MalformedError(made.record, "the stored bytes are not those of the seal")
         receipt = receipts.Receipt(
@@ -233,12 +255,9 @@ class Archive:
             generation=self.store.generation,
             witness=self.key.name,
             at=self.clock().utc,
+            nonce=nonce,
         )
-        note = receipts.sign_receipt(receipt, self.key)
-        body: Object = {"receipt": fields.base64_text(note), "seal_sha256": receipt.seal_sha256, "size": digests.size}
-        by = By(self.key.name, "stage", "dockwarden/0.1.0 receiver")
-        self.ledger.append("stored", record=made.record, place="centre", by=by, body=body)
-        return note
+        return receipts.sign_receipt(receipt, self.key)
 
     def _receipt(self, record: str, seal: bytes) -> bytes | None:
         """The newest receipt that we signed for a record in this generation of the store."""

@@ -15,6 +15,7 @@ from dockwarden.centre.cases import make_package
 from dockwarden.centre.enrol import Folders
 from dockwarden.centre.hearing import Hearing
 from dockwarden.centre.inbox import Inbox
+from dockwarden.centre.proving import Proving
 from dockwarden.centre.questions import Questions
 from dockwarden.centre.receiver import Receiving
 from dockwarden.centre.settings import Settings
@@ -53,6 +54,7 @@ class Office:
         self._inbox = Inbox()
         self._lines: dict[str, StationLine] = {}
         self._receiving: dict[str, Receiving] = {}
+        self._proving: dict[str, Proving] = {}
         self._checks = ThreadPoolExecutor(1, thread_name_prefix="check")
         self._packing = threading.Lock()
         self._stopping = False
@@ -249,6 +251,8 @@ class Office:
                 receiving.on_offer(payload, now)
             case "chunk":
                 receiving.on_chunk(payload, now)
+            case "prove":
+                self._proving[topic.station].on_prove(payload)
             case _:
                 raise RemoteError("not-spoken", "nothing is said on this lane yet", topic.text)
 
@@ -262,6 +266,7 @@ class Office:
             def publish(lane: Lane, payload: bytes) -> None:
                 self._link.publish_control(down(station, lane), payload)
 
+            self._proving[station] = Proving(station, self.archive, publish, self._check)
             self._receiving[station] = Receiving(station, self.archive, key, publish, self._check)
             self._lines[station] = StationLine(key, self.archive, self.questions, self.hearing, publish)
         return self._lines[station]

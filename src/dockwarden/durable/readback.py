@@ -25,11 +25,12 @@ BUFFER = 1024 * 1024
 """Bytes of one read."""
 
 _WORTH: tuple[ReadBack, ...] = ("none", "dropped", "direct")
-_EXT, _XFS, _BTRFS, _VFAT, _EXFAT, _OVERLAY = 0xEF53, 0x58465342, 0x9123683E, 0x4D44, 0x2011BAB0, 0x794C7630
-_DISKS = frozenset({_EXT, _XFS, _BTRFS, _VFAT, _EXFAT})
+VFAT, EXFAT = 0x4D44, 0x2011BAB0
+_EXT, _XFS, _BTRFS, _OVERLAY = 0xEF53, 0x58465342, 0x9123683E, 0x794C7630
+_DISKS = frozenset({_EXT, _XFS, _BTRFS, VFAT, EXFAT})
 # Btrfs takes O_DIRECT, and reads compressed and inline extents through the cache all the same. An overlay takes it
 # too where what lies below does, and that may be a tmpfs.
-_DIRECT = frozenset({_EXT, _XFS, _VFAT, _EXFAT})
+_DIRECT = frozenset({_EXT, _XFS, VFAT, EXFAT})
 _WINDOW = 1 << 30
 # The kernel keeps pages in folios of up to this many bytes and drops none that is only partly within a range.
 _FOLIO = 2 * 1024 * 1024

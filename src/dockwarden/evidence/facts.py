@@ -27,6 +27,7 @@ KINDS = frozenset(
         *("sealed", "confirmed", "quarantined", "superseded", "labelled", "finding"),
         *("probed", "previewed", "fingerprinted"),
         *("stored", "received", "delivered", "backed-up", "drilled", "exported", "finding"),
+        *("release-begun", "released"),
     }
 )
 """The kinds that this program writes; a reader accepts any word, because the list grows."""

@@ -80,6 +80,12 @@ def describe(
     }
 
 
+def is_held(entries: Sequence[Entry]) -> bool:
+    """Whether the newest word of any log about a hold is that the record is held. `entries` as in `describe`."""
+    newest = {entry.envelope.log: entry.envelope for entry in entries if entry.envelope.kind in ("held", "unheld")}
+    return any(word.kind == "held" and word.outcome == "done" for word in newest.values())
+
+
 def ended_at(seal: seals.Seal | None, sealed_at: str | None) -> str | None:
     """When the recording ended (UTC): by the corrected clock of the device, else when it was docked and sealed.
 

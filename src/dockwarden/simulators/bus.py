@@ -35,6 +35,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from dockwarden.agent.drivers import mass_storage, profiles
+from dockwarden.agent.drivers.clearing import open_folder
 from dockwarden.agent.drivers.hotplug import Event, Plugged, Refused, Unplugged
 from dockwarden.agent.drivers.profiles import Profile
 from dockwarden.service.errors import ServiceError
@@ -210,6 +211,7 @@ def _device(path: Path, known: tuple[Profile, ...], pulled: Callable[[], None]) 
         volume=body.volume or _volume(root),
         vendor=body.vendor,
         label=body.label,
+        writable=open_folder(root),
     )
     return FaultyDevice(inner, root, body.faults, body.clock, pulled)
 

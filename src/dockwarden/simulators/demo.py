@@ -153,6 +153,7 @@ def _bay_line(bay: dict[str, Any]) -> str:
         "empty": "空闲 empty",
         "reading": "拷贝中 copying",
         "confirming": "核验中 confirming",
+        "releasing": "清除中 clearing",
         "safe": "可取走 safe to take",
         "incomplete": "未取全 not all is here",
     }

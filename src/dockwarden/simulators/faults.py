@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dockwarden.agent.drivers.source import (
+    Clearing,
     ClockReading,
     Device,
     DeviceInfo,
@@ -132,8 +133,7 @@ class FaultyDevice:
     def open(self, source: SourceInfo, uncached: bool) -> Reader:
         """See Device."""
         self.check()
-        faults = [fault for fault in self._faults if fnmatchcase(source.name.text, fault.source)]
-        return _FaultyReader(self, self._inner.open(source, uncached), source, faults)
+        return self.faulty(self._inner.open(source, uncached), source)
 
     def clock(self) -> ClockReading | None:
         """See Device."""
@@ -144,6 +144,17 @@ class FaultyDevice:
         wall = now + int(WALL.total_seconds() * 1000) + self._clock.offset_ms
         shown = _NEVER_SET_MS if self._clock.unset else wall
         return ClockReading(shown, now, self._clock.uncertainty_ms, "asked")
+
+    def clearing(self) -> Clearing | None:
+        """See Device."""
+        self.check()
+        inner = self._inner.clearing()
+        return None if inner is None else _FaultyClearing(self, inner)
+
+    def faulty(self, inner: Reader, source: SourceInfo) -> Reader:
+        """A reader with the faults of its source."""
+        faults = [fault for fault in self._faults if fnmatchcase(source.name.text, fault.source)]
+        return _FaultyReader(self, inner, source, faults)
 
     def close(self) -> None:
         """See Device."""
@@ -189,6 +200,31 @@ class FaultyDevice:
             if fault.kind == "wrong-size" and fnmatchcase(source.name.text, fault.source):
                 return replace(source, size=max(0, source.size + fault.length))
         return source
+
+
+class _FaultyClearing:
+    """A Clearing of a device that can be pulled out, also after it was read and before the file is gone."""
+
+    def __init__(self, device: FaultyDevice, inner: Clearing) -> None:
+        self._device = device
+        self._inner = inner
+
+    def remove(self, source: SourceInfo, proven: Callable[[Reader], bool]) -> None:
+        """See Clearing."""
+
+        def still_there(reader: Reader) -> bool:
+            found = proven(self._device.faulty(reader, source))
+            self._device.check()
+            return found
+
+        self._device.check()
+        self._inner.remove(source, still_there)
+        self._device.check()
+
+    def close(self) -> None:
+        """See Clearing. What was pulled out is not written to any more."""
+        self._inner.close()
+        self._device.check()
 
 
 class _FaultyReader:

@@ -34,6 +34,7 @@ LIMITS = {
     "done": 1 << 16,
     "fact": MAX_PACKET - _KEPT_FOR_HEADERS,
     "head": 1 << 16,
+    "prove": 1 << 10,
     "want": 1 << 14,
     "receipt": 1 << 16,
     "ask": 1 << 12,
@@ -45,7 +46,7 @@ LIMITS = {
 PresenceState: TypeAlias = Literal["online", "offline"]
 
 _STATE = re.compile(r"online|offline")
-_ASK_ID = ids.RECORD_ID
+_ASK_ID = NONCE = ids.RECORD_ID
 _WORD = re.compile(r"[a-z]+(-[a-z]+){0,7}")
 
 
@@ -242,6 +243,51 @@ class Answer:
         body = opened("answer", data)
         answer = Answer(fields.matching(body, "id", _ASK_ID), fields.utc(body, "at"), fields.obj(body, "answer"))
         return same(answer, data)
+
+
+@dataclass(frozen=True)
+class Prove:
+    """A station asks for a receipt that answers just this question: all bytes are to be read anew, now. `nonce` is
+    drawn at random (ids.new_record_id); `seal_sha256` says which seal the record should be stored under."""
+
+    record: str
+    seal_sha256: str
+    nonce: str
+
+    def encode(self) -> bytes:
+        """The payload."""
+        body: Object = {"nonce": self.nonce, "record": self.record, "seal_sha256": self.seal_sha256, "v": 1}
+        return canonical.encode(body)
+
+    @staticmethod
+    def decode(data: bytes) -> "Prove":
+        """Read a payload; raises MalformedError."""
+        body = opened("prove", data)
+        prove = Prove(
+            record=fields.matching(body, "record", ids.RECORD_ID),
+            seal_sha256=fields.digest(body, "seal_sha256"),
+            nonce=fields.matching(body, "nonce", NONCE),
+        )
+        return same(prove, data)
+
+
+@dataclass(frozen=True)
+class Unproven:
+    """The centre gives no receipt for the question that bears `nonce`; `code` is the error's."""
+
+    nonce: str
+    code: str
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return canonical.encode({"code": self.code, "nonce": self.nonce, "v": 1})
+
+    @staticmethod
+    def decode(data: bytes) -> "Unproven":
+        """Read a payload; raises MalformedError."""
+        body = opened("prove", data)
+        found = Unproven(fields.matching(body, "nonce", NONCE), fields.matching(body, "code", _WORD, 64))
+        return same(found, data)
 
 
 def bounded(source: Object, key: str, most: int, least: int = 0) -> int:

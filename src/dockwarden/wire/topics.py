@@ -13,13 +13,25 @@ from dockwarden.evidence.canonical import MalformedError
 Direction: TypeAlias = Literal["up", "down"]
 """`up` is from the station to the centre, `down` from the centre to the station."""
 Lane: TypeAlias = Literal[
-    "presence", "offer", "chunk", "answer", "done", "fact", "head", "want", "receipt", "ask", "do", "roster"
+    "presence",
+    "offer",
+    "chunk",
+    "answer",
+    "done",
+    "fact",
+    "head",
+    "prove",
+    "want",
+    "receipt",
+    "ask",
+    "do",
+    "roster",
 ]
 
 ROOT = "dockwarden/1"
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-UP: tuple[Lane, ...] = ("presence", "offer", "chunk", "answer", "done", "fact", "head")
-DOWN: tuple[Lane, ...] = ("want", "receipt", "ask", "do", "roster", "head")
+UP: tuple[Lane, ...] = ("presence", "offer", "chunk", "answer", "done", "fact", "head", "prove")
+DOWN: tuple[Lane, ...] = ("want", "receipt", "ask", "do", "roster", "head", "prove")
 
 MAX_TOPIC = 64
 """Characters of the longest topic that we read."""

@@ -11,9 +11,18 @@ from itertools import islice
 from pathlib import Path
 
 from dockwarden.agent.drivers import profiles as known
+from dockwarden.agent.drivers.clearing import FolderClearing, MakeWritable, make_writable
 from dockwarden.agent.drivers.profiles import Profile, Seen
-from dockwarden.agent.drivers.reading import Identity, broken, cause, has_lost_its_device, open_reader
+from dockwarden.agent.drivers.reading import (
+    Identity,
+    broken,
+    cause,
+    has_lasting_inodes,
+    has_lost_its_device,
+    open_reader,
+)
 from dockwarden.agent.drivers.source import (
+    Clearing,
     ClockReading,
     DeviceInfo,
     Mark,
@@ -36,14 +45,20 @@ SEEN_ENTRIES = 20_000
 
 
 class MassStorage:
-    """A Device over the directory `root`. Raises SourceError `unplugged` where the root is gone."""
+    """A Device over the directory `root`. Raises SourceError `unplugged` where the root is gone.
 
-    def __init__(self, root: Path, info: DeviceInfo, volume: str, profile: Profile) -> None:
+    `writable` opens the same tree so that files can be removed; without it nothing ever is.
+    """
+
+    def __init__(
+        self, root: Path, info: DeviceInfo, volume: str, profile: Profile, writable: MakeWritable | None = None
+    ) -> None:
         self.info = info
         self._where = f"device {info.key}"
         self.volume = volume
         self._profile = profile
         self._tree = root
+        self._writable = writable
         self._listed: dict[bytes, Identity] = {}
         self._unlisted: list[Unlisted] = []
         self._newest_ms: int | None = None
@@ -51,6 +66,7 @@ class MassStorage:
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise SourceError("unplugged", self._where) from error
+        self._lasting = has_lasting_inodes(self._root)
 
     def sources(self) -> list[SourceInfo]:
         """See Device."""
@@ -59,7 +75,7 @@ class MassStorage:
         found = sorted(walk.found, key=lambda file: file.raw)
         self._check_root()
         self._unlisted = walk.unlisted
-        self._listed = {file.raw: Identity.of(file.status) for file in found}
+        self._listed = {file.raw: Identity.of(file.status, self._lasting) for file in found}
         newest = max((file.status.st_mtime_ns for file in found), default=None)
         self._newest_ms = None if newest is None else newest // 1_000_000
         return [self._source(file) for file in found]
@@ -83,6 +99,13 @@ class MassStorage:
         if self._newest_ms is None:
             return None
         return ClockReading(self._newest_ms, time.time_ns() // 1_000_000, None, "newest-file")
+
+    def clearing(self) -> Clearing | None:
+        """See Device."""
+        if self._writable is None:
+            return None
+        self._check_root()
+        return FolderClearing(make_writable(self._writable, self._where), self._listed, self._where)
 
     def close(self) -> None:
         """See Device."""
@@ -148,6 +171,7 @@ def recognise(
     volume: str,
     vendor: str | None = None,
     label: str | None = None,
+    writable: MakeWritable | None = None,
 ) -> MassStorage:
     """Choose the profile for a mounted device and return the Device. Raises ProfileError, SourceError."""
     profile = known.choose(profiles, look(root, vendor, model, label))
@@ -159,7 +183,7 @@ def recognise(
         serial=serial,
         model=model,
     )
-    return MassStorage(root, info, volume, profile)
+    return MassStorage(root, info, volume, profile, writable)
 
 
 def _subfolders(path: bytes) -> list[bytes] | None:

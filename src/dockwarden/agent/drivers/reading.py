@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockwarden.agent.drivers.source import Reader, SourceError, SourceInfo
+from dockwarden.agent.drivers.source import SourceError, SourceInfo
 from dockwarden.durable.files import DurableError, OsFiles
-from dockwarden.durable.readback import UncachedReader
+from dockwarden.durable.readback import EXFAT, VFAT, UncachedReader, file_system
 from dockwarden.evidence.seals import ReadBack
 
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF}
@@ -31,17 +31,18 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe tha
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a file from another that has taken its name."""
+    """What tells a file from another that has taken its name. `inode` None: its number does not last (see `of`)."""
 
     device: int
-    inode: int
+    inode: int | None
     size: int
     modified_ns: int
 
     @staticmethod
-    def of(status: os.stat_result) -> "Identity":
-        """The identity of a file's status."""
-        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    def of(status: os.stat_result, lasting: bool = True) -> "Identity":
+        """The identity of a file's status. The number of an inode counts only where it is `lasting`: FAT and exFAT
+        have none, and the kernel draws one anew each time that the file comes into its cache."""
+        return Identity(status.st_dev, status.st_ino if lasting else None, status.st_size, status.st_mtime_ns)
 
 
 class _Quiet(OsFiles):
@@ -98,10 +99,10 @@ class FileReader:
         try:
             data = self._bytes.read(offset, length) if length else b""
         except (OSError, DurableError) as error:
-            self._check()
+            self.check()
             raise broken(cause(error), self._root, self._where, offset, length) from error
         if len(data) < length or offset + length >= self._size:
-            self._check()
+            self.check()
         if len(data) < length:
             raise SourceError("unreadable", self._where, offset + len(data), length - len(data))
         return data
@@ -115,7 +116,12 @@ class FileReader:
         for fd in (self._fd, self._folder, self._root):
             os.close(fd)
 
-    def _check(self) -> None:
+    @property
+    def place(self) -> tuple[int, int, bytes]:
+        """The open file, its folder (O_PATH) and its name there; they are the reader's."""
+        return self._fd, self._folder, self._base
+
+    def check(self) -> None:
         """Raise SourceError unless this is still the file that was listed, under the same name."""
         try:
             with _unless_gone(self._root, self._where):
@@ -126,7 +132,7 @@ class FileReader:
             raise broken(error, self._root, self._where, 0, self._size) from error
 
 
-def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached: bool, where: str) -> Reader:
+def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached: bool, where: str) -> "FileReader":
     """Open `source` below the open folder `root`.
 
     Raises OSError, DurableError, and SourceError where it is not as listed.
@@ -158,7 +164,8 @@ def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached
 
 def compare(status: os.stat_result, listed: Identity, where: str) -> None:
     """Raise SourceError grew, shrank or changed unless the file is the one that was listed."""
-    if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != (listed.device, listed.inode):
+    same = status.st_dev == listed.device and listed.inode in (None, status.st_ino)
+    if not stat.S_ISREG(status.st_mode) or not same:
         raise SourceError("changed", where)
     if status.st_size != listed.size:
         raise SourceError("grew" if status.st_size > listed.size else "shrank", where)
@@ -221,6 +228,11 @@ def _leaves(root: int) -> bool:
             return True
         time.sleep(_LEAVING_S / 20)
     return has_lost_its_device(number)
+
+
+def has_lasting_inodes(fd: int) -> bool:
+    """Whether the file system that holds an open file gives its files numbers that stay."""
+    return file_system(fd) not in (VFAT, EXFAT)
 
 
 def has_lost_its_device(number: int) -> bool:

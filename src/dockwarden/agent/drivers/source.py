@@ -5,6 +5,7 @@ A source is one file that a device shows. All of them are taken: hidden, empty, 
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -14,7 +15,10 @@ from dockwarden.service.errors import ServiceError
 
 Kind: TypeAlias = Literal["camera", "recorder"]
 Mark: TypeAlias = Literal["important", "log", "position"]
-Code: TypeAlias = Literal["vanished", "grew", "shrank", "changed", "unreadable", "unplugged"]
+Code: TypeAlias = Literal[
+    "vanished", "grew", "shrank", "changed", "unreadable", "unplugged",
+    "not-writable", "held-open", "not-removed", "another-removed",
+]  # fmt: skip
 
 _TAKE_AGAIN = "Dock the device again; the file stays in quarantine until a person has looked at it."
 _OFFICE = "Hand the device to the office and do not use its card again before it has been read."
@@ -26,6 +30,10 @@ _WORDS: dict[Code, tuple[str, str]] = {
     "changed": ("a file was replaced or altered after the device showed it", _TAKE_AGAIN),
     "unreadable": ("a part of a file cannot be read", _OFFICE),
     "unplugged": ("the device was pulled out", "Dock it again in any bay; what was taken is kept."),
+    "not-writable": ("the device cannot be made writable", "Nothing was removed; see whether its card is locked."),
+    "held-open": ("a file cannot be kept from being written", "It was not removed: find out which program has it."),
+    "not-removed": ("a file could not be removed for good", "It may be there still: dock the device again."),
+    "another-removed": ("another file had taken the name of one that was removed", _OFFICE),
 }
 
 
@@ -33,7 +41,8 @@ class SourceError(ServiceError):
     """A source that cannot be taken as the device showed it.
 
     `code` is one of vanished, grew, shrank, changed (all of the one source), unreadable (then `offset` and `length`
-    name the range in bytes) and unplugged (no source of the device can be read). `where` names the device, never the
+    name the range in bytes) and unplugged (no source of the device can be read). Of removing: not-writable (the whole
+    device), held-open, not-removed and another-removed (see `Clearing`). `where` names the device, never the
     file: names of files can hold what must not reach a log, and the caller knows which it asked for.
     """
 
@@ -134,6 +143,26 @@ class Reader(Protocol):
         """Let go of the source."""
 
 
+class Clearing(Protocol):
+    """A device that is writable for a while, to remove files that are proven to be elsewhere. For one thread.
+
+    Nothing but removing can be done. Who opened it closes it, whatever happens.
+    """
+
+    def remove(self, source: SourceInfo, proven: Callable[[Reader], bool]) -> None:
+        """Remove a listed source, if `proven` finds right what a reader past the cache gives of it.
+
+        From before `proven` reads until the file is gone nobody can change its bytes: where that cannot be had it
+        stays (`held-open`). It is the file that was listed, by all that tells it from another, and still bears its
+        name just before it is removed. Returns when its folder is synced. Raises SourceError: with `not-removed` and
+        `unplugged` it may be gone or not; with `another-removed` a file that had just taken its name is gone, and it
+        is still there; with every other code nothing was removed.
+        """
+
+    def close(self) -> None:
+        """Make the device read-only again, with all that was done on it. Raises SourceError where that fails."""
+
+
 class Device(Protocol):
     """What is plugged into a bay. Who takes it from the hot-plug source closes it."""
 
@@ -152,6 +181,9 @@ class Device(Protocol):
 
     def clock(self) -> ClockReading | None:
         """Look at the device's clock; None where it has no way to tell. Raises SourceError `unplugged`."""
+
+    def clearing(self) -> Clearing | None:
+        """Make the device writable; None where its driver never removes anything. Raises SourceError."""
 
     def close(self) -> None:
         """Let go of the device; readers that are open stay so."""

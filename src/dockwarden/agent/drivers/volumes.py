@@ -1,13 +1,15 @@
 """The volumes of one plugged disk, as one device. They are mounted already, read-only, by the bay service."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
 from dockwarden.agent.drivers import profiles as known
 from dockwarden.agent.drivers.mass_storage import MassStorage, look
 from dockwarden.agent.drivers.occupancy import Occupancy
 from dockwarden.agent.drivers.profiles import Profile, Seen
 from dockwarden.agent.drivers.source import (
+    Clearing,
     ClockReading,
     DeviceInfo,
     Reader,
@@ -48,10 +50,53 @@ class Volumes:
         readings = [reading for part in self._parts if (reading := part.clock()) is not None]
         return max(readings, key=lambda reading: reading.device_ms, default=None)
 
+    def clearing(self) -> Clearing | None:
+        """See Device: all volumes, or none."""
+        opened: dict[str, Clearing] = {}
+        try:
+            for part in self._parts:
+                found = part.clearing()
+                if found is None:
+                    break
+                opened[part.volume] = found
+        except SourceError:
+            _close_all(opened.values())
+            raise
+        if not opened or len(opened) < len(self._parts):
+            _close_all(opened.values())
+            return None
+        return _VolumesClearing(opened, f"device {self.info.key}")
+
     def close(self) -> None:
         """See Device."""
         for part in self._parts:
             part.close()
+
+
+class _VolumesClearing:
+    """A Clearing of several volumes."""
+
+    def __init__(self, volumes: Mapping[str, Clearing], where: str) -> None:
+        self._volumes = volumes
+        self._where = where
+
+    def remove(self, source: SourceInfo, proven: Callable[[Reader], bool]) -> None:
+        """See Clearing."""
+        volume = self._volumes.get(source.volume)
+        if volume is None:
+            raise SourceError("vanished", self._where)
+        volume.remove(source, proven)
+
+    def close(self) -> None:
+        """See Clearing."""
+        _close_all(self._volumes.values())
+
+
+def _close_all(opened: Iterable[Clearing]) -> None:
+    """Close all, whatever one does; the first error is the one to tell."""
+    with ExitStack() as stack:
+        for each in opened:
+            stack.callback(each.close)
 
 
 def open_volumes(occupancy: Occupancy, profile: Profile) -> Volumes:

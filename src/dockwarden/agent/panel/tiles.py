@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from dockwarden.service.shown import percent
 
-State = Literal["empty", "waiting", "reading", "confirming", "safe", "copied", "incomplete", "refused", "unknown"]
+State = Literal[
+    "empty", "waiting", "reading", "confirming", "safe", "copied", "incomplete", "releasing", "refused", "unknown"
+]
 STATES: tuple[State, ...] = (
     "empty",
     "waiting",
@@ -21,6 +23,7 @@ STATES: tuple[State, ...] = (
     "safe",
     "copied",
     "incomplete",
+    "releasing",
     "refused",
     "unknown",
 )
@@ -58,7 +61,7 @@ class Tile:
     @property
     def working(self) -> bool:
         """Whether figures of progress say anything."""
-        return self.state in ("reading", "confirming")
+        return self.state in ("reading", "confirming", "releasing")
 
 
 @dataclass(frozen=True)

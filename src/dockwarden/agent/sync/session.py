@@ -13,6 +13,7 @@ from dockwarden.agent.sync.arrivals import Arrivals
 from dockwarden.agent.sync.commands import Answers, answer
 from dockwarden.agent.sync.logs import LogExchange
 from dockwarden.agent.sync.presence import Heartbeat
+from dockwarden.agent.sync.proofs import Proofs
 from dockwarden.agent.sync.upload import Uploads
 from dockwarden.evidence.canonical import MalformedError
 from dockwarden.evidence.merkle import ProofError
@@ -32,7 +33,8 @@ FAREWELL_S = 2.0
 
 
 class Sync:
-    """Runs while the station runs. `rejected` counts messages that were wrong, by lane and reason."""
+    """Runs while the station runs. `rejected` counts messages that were wrong, by lane and reason; `proofs` asks for
+    fresh receipts."""
 
     def __init__(
         self, stores: Stores, registry: Registry, policy: Policy, enrolled: Enrolled, answers: Answers
@@ -44,6 +46,7 @@ class Sync:
         self._heartbeat = Heartbeat(stores, session)
         self._logs = LogExchange(stores, registry, enrolled.centre_key)
         self._uploads = Uploads(stores, registry, policy, enrolled.centre_key, session)
+        self.proofs = Proofs(enrolled.centre_key)
         self._arrivals = Arrivals()
         self._up = self._stopping = False
         self._link = Link(
@@ -111,6 +114,7 @@ class Sync:
             self._heartbeat.connected()
             self._logs.connected()
             self._uploads.connected(now)
+            self.proofs.connected()
         self._up = connection.up
         return True
 
@@ -119,7 +123,10 @@ class Sync:
             case "want":
                 self._uploads.on_want(payload, now)
             case "receipt":
-                self._uploads.on_receipt(payload)
+                if not self.proofs.on_receipt(payload):
+                    self._uploads.on_receipt(payload)
+            case "prove":
+                self.proofs.on_unproven(payload)
             case "head":
                 self._logs.on_head(payload, now)
             case "ask":
@@ -139,12 +146,15 @@ class Sync:
         if word is not None:
             lane: Lane = "fact" if isinstance(word, FactBatch) else "head"
             link.publish_control(up(station, lane), word.encode())
+        question = self.proofs.next(now)
+        if question is not None:
+            link.publish_control(up(station, "prove"), question.encode())
         upload = self._uploads.next(now)
         if isinstance(upload, Offer):
             link.publish_control(up(station, "offer"), upload.encode())
         elif upload is not None:
             link.publish_chunk(up(station, "chunk"), upload, CHUNK_WAIT_S)
-        return upload is not None
+        return upload is not None or question is not None
 
     def _guarded(self, lane: str, work: Callable[[], bool]) -> bool:
         """Whatever a message does, the station goes on: what is wrong is counted, told and dropped."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dockwarden.centre.web.view import part_of, text_of
 
-ALARMS = ("fork", "set-back", "another-station", "not-as-sealed", "over-share", "disk-full")
+ALARMS = ("fork", "set-back", "another-station", "not-as-sealed", "over-share", "disk-full", "damaged")
 """The alarms for which there are words; any other is told by its code."""
 
 _LOW_DISK = 0.1

@@ -12,7 +12,7 @@ from dockwarden.centre.web.view import OfficeView, part_of, text_of
 from dockwarden.service.pages import Pages
 
 STATES = ("online", "offline")
-BAY_STATES = ("empty", "waiting", "reading", "confirming", "safe", "copied", "incomplete", "refused")
+BAY_STATES = ("empty", "waiting", "reading", "confirming", "safe", "copied", "incomplete", "releasing", "refused")
 
 
 @dataclass(frozen=True)
