@@ -1,12 +1,13 @@
 """A mounted device: everything on it is listed or said to be unlisted, and what is read is what was listed."""
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.durable.disks import loop_mounted
 
-from dockwarden.agent.drivers import reading
+from dockwarden.agent.drivers import reading, walking
 from dockwarden.agent.drivers.mass_storage import MassStorage, look, recognise
 from dockwarden.agent.drivers.profiles import Limits, Profile, load
 from dockwarden.agent.drivers.source import SourceError, SourceInfo
@@ -122,6 +123,49 @@ def test_more_files_and_longer_names_than_the_limits_are_unlisted(card: Path) ->
         (item,) = opened.unlisted()
         assert item.reason == "its path is longer than 45 bytes"
         assert len(item.name.raw) == 45
+
+
+def test_a_file_that_claims_more_than_its_disk_has_is_unlisted_and_the_others_are_taken(card: Path) -> None:
+    root = os.open(card, os.O_RDONLY)
+    size = reading.disk_size(root)
+    os.close(root)
+    assert size is not None
+    with (card / "absurd.mp4").open("wb") as file:
+        file.truncate(size + 1)
+    with closing(device(card)) as opened:
+        assert [source.name.raw for source in opened.sources()] == [b"DCIM/a.mp4"]
+        (item,) = opened.unlisted()
+    assert item.name.raw == b"absurd.mp4"
+    assert f"claims {size + 1} bytes" in item.reason
+
+
+def test_what_is_no_file_is_counted_and_keeps_no_other_folder_from_being_listed(card: Path) -> None:
+    for folder in range(12):
+        (card / f"f{folder:02}" / "below").mkdir(parents=True)
+        for number in range(walking.MOST_WRONG * 2):
+            (card / f"f{folder:02}" / f"{number}").symlink_to("nowhere")
+    with closing(device(card)) as opened:
+        assert [source.name.raw for source in opened.sources()] == [b"DCIM/a.mp4"]
+        unlisted = opened.unlisted()
+    assert len(unlisted) == walking.MOST_TOLD
+    assert sum("no more are listed" in item.reason for item in unlisted) == walking.MOST_TOLD // 102
+    assert "is one of 225 more" in unlisted[-1].reason
+
+
+def test_a_folder_that_repeats_itself_is_listed_once(card: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    @contextmanager
+    def endless(path: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
+        with scandir(path) as entries:
+            yield itertools.cycle(list(entries)) if path.endswith(b"DCIM") else entries
+
+    with closing(device(card)) as opened:
+        monkeypatch.setattr(os, "scandir", endless)
+        assert [source.name.raw for source in opened.sources()] == [b"DCIM/a.mp4"]
+        reasons = [item.reason for item in opened.unlisted()]
+    assert reasons.count("is shown twice by its folder") == walking.MOST_WRONG + 1
+    assert "no more are listed" in reasons[-1]
 
 
 def test_a_folder_that_cannot_be_read_is_unlisted_and_the_rest_is_taken(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 LIMIT_S = 10.0
 MOST_BYTES = 300 << 20
@@ -20,11 +21,14 @@ _ADDRESSES = 2 << 30
 _GONE_S, _GRACE_S = 20.0, 2.0
 
 
+Case: TypeAlias = int | str
+
+
 @dataclass(frozen=True)
 class Played:
     """One case: how it ended, what is wrong with that (None: nothing), seconds, and the process's peak of memory."""
 
-    case: int
+    case: Case
     outcome: str
     wrong: str | None = None
     seconds: float = 0.0
@@ -39,7 +43,7 @@ class Stuck(Exception):
         self.played = played
 
 
-def watched(play: Callable[[int], str], cases: Sequence[int], limit_s: float = LIMIT_S) -> Iterator[Played]:
+def watched(play: Callable[[Any], str], cases: Sequence[Case], limit_s: float = LIMIT_S) -> Iterator[Played]:
     """Play the cases in turn. `play` returns the outcome's name; what it raises is wrong. Raises Stuck."""
     left = list(cases)
     while left:
@@ -48,14 +52,14 @@ def watched(play: Callable[[int], str], cases: Sequence[int], limit_s: float = L
             yield played
 
 
-def _run(play: Callable[[int], str], cases: Sequence[int], limit_s: float) -> Iterator[Played]:
+def _run(play: Callable[[Any], str], cases: Sequence[Case], limit_s: float) -> Iterator[Played]:
     """Play until all is done or the process ends; the case that ended it is told last."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         _play_all(play, cases, writing)
     os.close(writing)
-    current: int | None = cases[0]
+    current: Case | None = cases[0]
     where, hangs, status = "", False, 0
     try:
         for line in _lines(reading, limit_s):
@@ -78,7 +82,7 @@ def _run(play: Callable[[int], str], cases: Sequence[int], limit_s: float) -> It
         yield Played(current, "hang" if hangs else "crash", what)
 
 
-def _play_all(play: Callable[[int], str], cases: Sequence[int], writing: int) -> None:
+def _play_all(play: Callable[[Any], str], cases: Sequence[Case], writing: int) -> None:
     """In the playing process; never returns."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

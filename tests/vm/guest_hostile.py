@@ -2,9 +2,9 @@
 
     guest_hostile.py FOLDER SEED CASE…
 
-FOLDER holds whole volumes, `fat12.img` and so on, and `digests.json` with the SHA-256 of each of their files by name.
-Prints a line of JSON for each case (`watching.Played`). Exit 3 where the kernel holds a process that cannot be ended:
-then the machine is of no more use.
+FOLDER holds whole volumes, `fat12.img` and so on; the empty ones get their files here. A case is a number, or a way
+to tear and a number, as in `doubling:2`. Prints a line of JSON for each case (`watching.Played`). Exit 3 where the
+kernel holds a process that cannot be ended: then the machine is of no more use.
 """
 
 import ctypes
@@ -20,10 +20,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from tests.hostile.watching import Stuck, watched
+from tests.hostile.watching import Case, Stuck, watched
+from tests.vm.hostile_files import FILES
 
 from dockwarden.agent.drivers import profiles
 from dockwarden.agent.drivers.mass_storage import recognise
@@ -40,6 +41,7 @@ from dockwarden.simulators.vm.tearing import Torn, tear
 SYSTEMS: tuple[System, ...] = ("fat12", "fat16", "fat32", "exfat")
 WORK = Path("/tmp/hostile")
 STEP = 524_288
+DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
 PROFILES = profiles.load().profiles
 LOOP, NUMBER = Path("/dev/loop7"), (7, 7)
 _SET, _CLEAR = 0x4C00, 0x4C01  # linux/loop.h
@@ -51,7 +53,6 @@ class Bench:
     """The volumes, in files of this process, and the kernel's log from now on."""
 
     def __init__(self, folder: Path) -> None:
-        self.digests: dict[str, str] = json.loads((folder / "digests.json").read_text("utf-8"))
         unmount(WORK / "mounts")
         with suppress(OSError), LOOP.open("rb") as loop:
             fcntl.ioctl(loop, _CLEAR)
@@ -86,15 +87,17 @@ def bench(folder: Path, process: int) -> Bench:
     return Bench(folder)
 
 
-def play(folder: Path, seed: int, number: int) -> str:
+def play(folder: Path, seed: int, asked: Case) -> str:
     """Tear a volume, use it as a station does, and return what came of it."""
+    way, _, figures = str(asked).rpartition(":")
+    number = int(figures)
     at = bench(folder, os.getpid())
     system = SYSTEMS[number % len(SYSTEMS)]
     torn = at.torn[system]
-    ways = tear(torn, case(seed, "images", number))
+    ways = tear(torn, case(seed, "images", number), way or None)
     try:
         with attached(at.image(system)):
-            outcome = docked(at, system, len(torn.volume))
+            outcome = docked(system, len(torn.volume))
     finally:
         torn.mend()
     complaint = at.complaint()
@@ -112,7 +115,7 @@ def attached(image: Path) -> Iterator[None]:
             fcntl.ioctl(loop, _CLEAR)
 
 
-def docked(at: Bench, system: System, size: int) -> str:
+def docked(system: System, size: int) -> str:
     """Mount it as the bay service does, and list and read it."""
     kind = "exfat" if system == "exfat" else "vfat"
     node = BlockNode(LOOP, NUMBER, size, container=False, known=True, filesystem=kind, uuid="1", label=None)
@@ -122,9 +125,23 @@ def docked(at: Bench, system: System, size: int) -> str:
         if not volumes:
             assert all(isinstance(each, Left) and each.reason for each in left)
             return "not-mounted"
-        return taken(at, volumes[0], size)
+        return taken(volumes[0], size)
     finally:
         unmount(folder)
+
+
+def fill(folder: Path) -> None:
+    """Put the files into the volumes that came empty."""
+    point = WORK / "fill"
+    point.mkdir()
+    for system in ("fat32", "exfat"):
+        kind = "exfat" if system == "exfat" else "vfat"
+        image = folder / f"{system}.img"
+        subprocess.run(["mount", "-t", kind, "-o", "loop", image, point], check=True)
+        for name, data in FILES.items():
+            (point / name).parent.mkdir(parents=True, exist_ok=True)
+            (point / name).write_bytes(data)
+        subprocess.run(["umount", point], check=True)
 
 
 def unmount(folder: Path) -> None:
@@ -134,7 +151,7 @@ def unmount(folder: Path) -> None:
     unmount_below(folder)
 
 
-def taken(at: Bench, volume: Volume, size: int) -> str:
+def taken(volume: Volume, size: int) -> str:
     """List and read a mounted volume."""
     try:
         device = recognise(volume.point, PROFILES, model="disk", serial=None, volume=volume.name)
@@ -151,14 +168,14 @@ def taken(at: Bench, volume: Volume, size: int) -> str:
         for source in sources:
             try:
                 one, two = (reading(device, source, uncached) for uncached in (False, True))
-                right += one == two == at.digests.get(source.name.text)
+                right += one == two == DIGESTS.get(source.name.text)
             except SourceError as error:
                 codes.add(error.code)
         with suppress(SourceError):
             device.sources()
     if not sources and not unlisted:
         return "empty"
-    whole = right == len(at.digests) == len(sources) and not unlisted
+    whole = right == len(DIGESTS) == len(sources) and not unlisted
     return "whole" if whole else "amber" if unlisted or codes else "altered"
 
 
@@ -199,13 +216,15 @@ def prepare() -> None:
 
 
 def main() -> int:
-    given, seed, cases = Path(sys.argv[1]), int(sys.argv[2]), [int(word) for word in sys.argv[3:]]
+    given, seed = Path(sys.argv[1]), int(sys.argv[2])
+    cases = [int(word) if word.isdigit() else word for word in sys.argv[3:]]
     prepare()
     folder = WORK / "whole"
     if not folder.exists():  # near, as each process begins with a copy
         shutil.copytree(given, folder)
+        fill(folder)
     try:
-        for played in watched(lambda number: play(folder, seed, number), cases):
+        for played in watched(partial(play, folder, seed), cases):
             print(json.dumps(asdict(played)), flush=True)
     except Stuck as stuck:
         print(json.dumps(asdict(stuck.played)), flush=True)

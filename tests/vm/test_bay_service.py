@@ -13,10 +13,12 @@ import pytest
 from tests.vm.vm_samples import HERE, camera_card, python
 
 from dockwarden.agent.drivers import profiles
+from dockwarden.simulators.mutating import case
 from dockwarden.simulators.vm.devices import Keyboard, SimulatedDisk, StorageDevice
 from dockwarden.simulators.vm.faults import Fault
 from dockwarden.simulators.vm.images import MIB, Volume, make_volume
 from dockwarden.simulators.vm.machine import SHARE, Machine
+from dockwarden.simulators.vm.tearing import Torn, tear
 
 pytestmark = pytest.mark.vm
 
@@ -153,6 +155,24 @@ def test_a_camera_that_is_pulled_out_in_the_middle_goes_on_at_the_next_plug(
     records = docked.newest()["records"]
     assert set(records) >= digests(files)
     assert [records.count(digest) for digest in digests(files)].count(1) == 2  # the log is the same on every card
+
+
+def test_hostile_devices_end_amber_or_refused_and_the_camera_beside_them_is_taken(
+    docked: Docked, vm: Machine, tmp_path: Path
+) -> None:
+    (bad, _), (good, files) = camera_card(tmp_path, "bad.img", 41), camera_card(tmp_path, "good.img", 42)
+    torn = Torn(bytearray(bad.read_bytes()), "fat16")
+    for way in ("endless-file", "doubling"):
+        tear(torn, case(1, "bays", 1), way)
+    bad.write_bytes(torn.volume)
+    radio = SimulatedDisk(good, "1", "RADIO", faults=(Fault("descriptor", at=4, value=0xE0, which="device"),))
+    with vm.with_plugged(StorageDevice(bad, "3")), vm.with_plugged(radio), vm.with_plugged(StorageDevice(good, "4")):
+        assert docked.until_state("2", "safe", "incomplete", "refused")["state"] == "safe"
+        assert docked.until_state("1", "safe", "incomplete", "refused")["state"] != "safe"
+        assert [each["code"] for each in docked.until_state("3", "refused")["findings"]] == ["not-only-storage"]
+    for bay in ("1", "2", "3"):
+        docked.until_state(bay, "empty")
+    assert set(docked.newest()["records"]) >= digests(files)
 
 
 def test_a_bay_is_learned_by_what_is_plugged_in(vm: Machine, tmp_path: Path) -> None:

@@ -77,9 +77,11 @@ class Way:
     weight: int
 
 
-def tear(torn: Torn, chance: Chance) -> str:
-    """Tear a volume in one to three ways; returns their names."""
+def tear(torn: Torn, chance: Chance, only: str | None = None) -> str:
+    """Tear a volume in one to three ways, or in the one way of that name; returns their names."""
     chosen = chance.choices(WAYS, [way.weight for way in WAYS], k=chance.choice([1, 1, 2, 3]))
+    if only is not None:
+        chosen = [way for way in WAYS if way.name == only]
     for way in chosen:
         way.tear(torn, chance)
     if (
