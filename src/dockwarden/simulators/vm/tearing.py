@@ -84,9 +84,7 @@ def tear(torn: Torn, chance: Chance, only: str | None = None) -> str:
         chosen = [way for way in WAYS if way.name == only]
     for way in chosen:
         way.tear(torn, chance)
-    if (
-        torn.layout.is_exfat and torn.boot_torn and chance.random() < 0.9
-    ):  # else the kernel looks no further than the checksum
+    if torn.layout.is_exfat and torn.boot_torn and chance.random() < 0.9:  # else no kernel reads any further
         torn.write(11 * _SECTOR, boot_checksum(memoryview(torn.volume)))
     return "+".join(way.name for way in chosen)
 
