@@ -15,6 +15,9 @@ from typing import Any, TypeAlias
 
 LIMIT_S = 10.0
 MOST_BYTES = 300 << 20
+STATION_BYTES = 100 << 20
+"""What a station has before it does anything; only what a case adds is measured here, since the process is a copy of
+whatever started it."""
 _ADDRESSES = 2 << 30
 """Address space of the playing process: what grows without end fails in it and not in the machine."""
 
@@ -26,7 +29,7 @@ Case: TypeAlias = int | str
 
 @dataclass(frozen=True)
 class Played:
-    """One case: how it ended, what is wrong with that (None: nothing), seconds, and the process's peak of memory."""
+    """One case: how it ended, what is wrong with that (None: nothing), seconds, a station's peak of memory with it."""
 
     case: Case
     outcome: str
@@ -86,6 +89,8 @@ def _play_all(play: Callable[[Any], str], cases: Sequence[Case], writing: int) -
     """In the playing process; never returns."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _forget_peak()
+    before = _peak()
     for case in cases:
         os.write(writing, json.dumps({"begun": case}).encode() + b"\n")
         _forget_peak()
@@ -94,7 +99,7 @@ def _play_all(play: Callable[[Any], str], cases: Sequence[Case], writing: int) -
             outcome = play(case)
         except BaseException:
             wrong = traceback.format_exc()[-2000:]
-        seconds, peak = time.monotonic() - began, _peak()
+        seconds, peak = time.monotonic() - began, STATION_BYTES + max(0, _peak() - before)
         if wrong is None and (seconds > LIMIT_S or peak > MOST_BYTES):
             wrong = f"{seconds:.1f} s, {peak >> 20} MiB"
         os.write(writing, json.dumps(asdict(Played(case, outcome, wrong, round(seconds, 3), peak))).encode() + b"\n")

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from dockwarden.agent.drivers.reading import FileReader, Identity, broken, cause, open_reader
 from dockwarden.agent.drivers.source import Reader, SourceError, SourceInfo
-from dockwarden.durable.files import DurableError
+from dockwarden.durable.files import DurableError, OsFiles
 from dockwarden.service.errors import ServiceError
 
 
@@ -100,7 +100,7 @@ class FolderClearing:
                 os.unlink(base, dir_fd=folder)
                 if os.fstat(fd).st_nlink >= names:
                     raise SourceError("another-removed", self._where)
-                os.fsync(synced)
+                OsFiles().fsync_folder(Path(f"/proc/self/fd/{synced}"))
             finally:
                 os.close(synced)
         except OSError as error:
