@@ -29,7 +29,7 @@ Case: TypeAlias = int | str
 
 @dataclass(frozen=True)
 class Played:
-    """One case: how it ended, what is wrong with that (None: nothing), seconds, a station's peak of memory with it."""
+    """One case: how it ended, what is wrong (None: nothing), seconds, and a station's peak of memory with it."""
 
     case: Case
     outcome: str
