@@ -26,12 +26,12 @@ def test_every_state_is_told_in_both_languages(url: str) -> None:
     zh = assert_sound(get(url + "/").text, "zh-CN").text
     for word in ("空闲", "等待", "拷贝中", "核验中", "可取走", "未取全", "已拒绝", "已拷贝"):
         assert word in zh
-    assert "11 个文件中有 3 个未取到：请将设备交办公室，不要继续使用存储卡" in zh
+    assert "11 个文件中有 3 个未完整取到：请将设备交办公室，不要继续使用存储卡" in zh
     assert "UTC+8 19:57:03" in zh
     en = assert_sound(get(url + "/?lang=en").text, "en").text
     for word in ("Free", "Waiting", "Copying", "Confirming", "Take it", "Incomplete", "Refused", "Copied"):
         assert word in en
-    assert "3 of 11 are not here: hand the device to the office, do not reuse the card" in en
+    assert "3 of 11 are not wholly here: hand the device to the office, do not reuse the card" in en
     for figure in ("3 / 14", "5.31 GB / 18.7 GB", "141 MB/s", "1 min 35 s", "28%", "12,408"):
         assert figure in en.replace("\u00a0", " ")
 

@@ -45,7 +45,7 @@ def confirm_all(session: Session) -> None:
     waiting = [
         (sources[key], record)
         for key, record in session.taken.items()
-        if key in sources and key not in session.compared | session.sampled | session.partial
+        if key in sources and key not in session.compared | session.sampled | session.partial.keys()
     ]
     session.progress.expect(len(waiting), sum(source.size for source, _ in waiting))
     for source, record in waiting:

@@ -218,10 +218,8 @@ def _rescue(session: Session, source: SourceInfo, stage: Stage) -> None:
 
 def _is_partial(session: Session, source: SourceInfo, missing: int) -> None:
     """A source of which bytes are missing keeps the bay amber for good."""
-    session.partial.add(key_of(source))
+    session.partial[key_of(source)] = missing
     session.failed.add(key_of(source))
-    what = f"{missing} bytes of a file cannot be read; the rest is kept: hand the device to the office"
-    session.progress.find(Finding("partial", what))
 
 
 def _record_of(session: Session, source: SourceInfo) -> str:
@@ -299,9 +297,13 @@ def _verdict(session: Session) -> State:
     vanished = session.taken.keys() - {key_of(source) for source in sources}
     if vanished:
         session.progress.find(Finding("vanished", "files that were taken are no longer on the device"))
+    if session.partial:
+        files = "1 file" if len(session.partial) == 1 else f"{len(session.partial)} files"
+        what = f"{sum(session.partial.values())} bytes of {files} cannot be read; all that can is kept"
+        session.progress.find(Finding("partial", what))
     if lacking:
         total = len(sources) + len(session.unlisted)
-        what = f"{lacking} of {total} are not here: hand the device to the office, do not reuse the card"
+        what = f"{lacking} of {total} are not wholly here: hand the device to the office, do not reuse the card"
         session.progress.find(Finding("not-all", what))
     if lacking or vanished or session.failed:
         return "incomplete"

@@ -33,8 +33,8 @@ class Session:
 
     `compared` are those of which this device, in this session, has shown once more just the bytes that were sealed,
     every leaf; `sampled` those that were recognised by a sample of them, by policy. `torn` cannot be read as a whole
-    and wait, with their claimed stages, until all others have been taken; `partial` are those whose record has holes.
-    `cleared` were removed from it.
+    and wait, with their claimed stages, until all others have been taken; `partial` says of those whose record has
+    holes how many bytes are missing. `cleared` were removed from it.
     """
 
     desk: Desk
@@ -46,7 +46,7 @@ class Session:
     compared: set[Key] = field(default_factory=set)
     sampled: set[Key] = field(default_factory=set)
     torn: dict[Key, tuple[SourceInfo, Stage]] = field(default_factory=dict)
-    partial: set[Key] = field(default_factory=set)
+    partial: dict[Key, int] = field(default_factory=dict)
     cleared: set[Key] = field(default_factory=set)
     unlisted: set[bytes] = field(default_factory=set)
 
