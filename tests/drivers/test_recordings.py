@@ -10,7 +10,7 @@ from tests.drivers.listings import PROFILES, source
 from dockwarden.agent.drivers.profiles import Profile, parse
 from dockwarden.agent.drivers.source import SourceInfo, decode_name
 from dockwarden.agent.metadata.listing import read_listing
-from dockwarden.agent.metadata.recordings import Grouped, group
+from dockwarden.agent.metadata.recordings import MOST_OF_A_DAY, Grouped, group
 
 DCAM, DCF, MONTHS, DATA = (PROFILES[name] for name in ("dcam", "dcf", "month-folders", "data-local"))
 
@@ -121,6 +121,13 @@ def test_a_log_of_a_day_belongs_to_all_recordings_of_that_day() -> None:
     found = grouped([clip("091500"), clip("101500"), source("LOG/20261124.txt"), source("LOG/20261123.txt")])
     assert [beside(found, number) for number in (0, 1)] == [[("log", "LOG/20261124.txt")]] * 2
     assert [each.source.name.text for each in found.alone] == ["LOG/20261123.txt"]
+
+
+def test_a_card_full_of_logs_of_one_day_makes_no_list_without_measure() -> None:
+    logs = [source(f"LOG/{number}/20261124.txt") for number in range(300)]
+    found = grouped([clip("091500"), clip("101500"), *logs])
+    assert [len(beside(found, number)) for number in (0, 1)] == [MOST_OF_A_DAY] * 2
+    assert len(found.alone) == 300 - MOST_OF_A_DAY
 
 
 def test_a_profile_can_say_what_is_a_sidecar() -> None:

@@ -22,7 +22,7 @@ MAX_NAME = 32 * 1024
 _RAW = re.compile(r"([0-9a-f]{2})+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceName:
     """A name as a device showed it. `raw` decides; `text` is for people and says how it was decoded."""
 

@@ -70,13 +70,13 @@ class MassStorage:
 
     def sources(self) -> list[SourceInfo]:
         """See Device."""
-        walk = Walk(self._tree, self._root, self._profile.limits, self._where)
+        walk = Walk(self._tree, self._root, self._profile.limits, self._where, self._lasting)
         walk.run()
         found = sorted(walk.found, key=lambda file: file.raw)
         self._check_root()
         self._unlisted = walk.unlisted
-        self._listed = {file.raw: Identity.of(file.status, self._lasting) for file in found}
-        newest = max((file.status.st_mtime_ns for file in found), default=None)
+        self._listed = {file.raw: file.identity for file in found}
+        newest = max((file.identity.modified_ns for file in found), default=None)
         self._newest_ms = None if newest is None else newest // 1_000_000
         return [self._source(file) for file in found]
 
@@ -118,9 +118,9 @@ class MassStorage:
         return SourceInfo(
             volume=self.volume,
             name=name,
-            size=file.status.st_size,
-            modified_raw=file.status.st_mtime_ns // 1_000_000_000,
-            marks=self._marks(name, file.status.st_mode),
+            size=file.identity.size,
+            modified_raw=file.identity.modified_ns // 1_000_000_000,
+            marks=self._marks(name, file.mode),
         )
 
     def _marks(self, name: SourceName, mode: int) -> frozenset[Mark]:

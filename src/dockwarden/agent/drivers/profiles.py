@@ -125,7 +125,7 @@ class Limits(Data):
     """How much of a volume is looked at; what lies beyond is said to be unlisted."""
 
     depth: int = Field(default=24, ge=1, le=100)
-    files: int = Field(default=200_000, ge=1, le=5_000_000)
+    files: int = Field(default=100_000, ge=1, le=5_000_000)
     name_bytes: int = Field(default=MAX_NAME_BYTES, ge=16, le=MAX_NAME_BYTES)
 
 

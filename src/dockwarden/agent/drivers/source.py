@@ -54,7 +54,7 @@ class SourceError(ServiceError):
         self.length = length
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """One file as a device showed it. `name.raw` is its path below the volume's root, joined by `/`.
 
@@ -103,7 +103,7 @@ class DeviceInfo:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unlisted:
     """Something on a device that is no source: a link, a pipe, a folder that cannot be read. It keeps a bay amber."""
 

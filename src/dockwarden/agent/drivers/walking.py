@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockwarden.agent.drivers.profiles import Limits
-from dockwarden.agent.drivers.reading import broken, disk_size
+from dockwarden.agent.drivers.reading import Identity, broken, disk_size
 from dockwarden.agent.drivers.source import Unlisted, decode_name
 
 MOST_TOLD = 1000
@@ -41,12 +41,13 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A file as the walk saw it; `raw` is its path below the root."""
+    """A file as the walk saw it; `raw` is its path below the root. There may be very many."""
 
     raw: bytes
-    status: os.stat_result
+    identity: Identity
+    mode: int
 
 
 class _Full(Exception):
@@ -61,6 +62,7 @@ class Walk:
     root: int
     limits: Limits
     where: str
+    lasting: bool
     found: list[Found] = field(default_factory=list)
     unlisted: list[Unlisted] = field(default_factory=list)
     _untold: int = 0
@@ -153,7 +155,7 @@ class Walk:
             raise _Full(raw, f"more than {self.limits.files} files: no more are listed")
         if self._name_bytes > MOST_NAME_BYTES:
             raise _Full(raw, f"the names are longer than {MOST_NAME_BYTES >> 20} MiB: no more are listed")
-        self.found.append(Found(raw, status))
+        self.found.append(Found(raw, Identity.of(status, self.lasting), status.st_mode))
         self._since = time.monotonic()
         return None
 

@@ -12,7 +12,7 @@ _MARKS = ("important", "continued")
 _LEAST_PRECISE_S = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NameFacts:
     """`started_local` is the start by the device's own wall clock, in seconds since 1970-01-01T00:00 of that wall
     clock (no zone, no correction), true to `precision_s` seconds. None is what the name does not say.
@@ -35,7 +35,7 @@ class NameFacts:
     no_time: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Named:
     """A name taken apart: what it says, the pattern that fits (None: none does), and what it shares with others.
 

@@ -9,7 +9,7 @@ from dockwarden.agent.drivers.source import SourceInfo
 from dockwarden.agent.metadata.filenames import Named, NameFacts, take_apart
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A source, its name taken apart, and what it is beside a recording (None: a file of its own)."""
 

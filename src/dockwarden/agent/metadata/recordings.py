@@ -4,7 +4,7 @@ A recording is one file or several that follow one another (segments); to each b
 (a sound track, DCF: one object) and its sidecars: positions, subtitles, thumbnails, logs. Pure.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,9 @@ from dockwarden.agent.metadata.filenames import Named
 from dockwarden.agent.metadata.listing import Listed
 
 FAT_STEP_S = 2
+MOST_OF_A_DAY = 20
+"""How many files of a whole day belong to its recordings: with more, all of them would be a list without measure."""
+
 LONGEST_S = 24 * 3600
 """A last-modified time later than that after the start is no end: somebody has touched the file."""
 
@@ -24,7 +27,7 @@ _PHOTOS = frozenset({"jpg", "jpeg", "png", "bmp", "heic", "dng"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """Files of one stem. `started_local` in seconds by the device's clock; None where the name does not say."""
 
@@ -34,7 +37,7 @@ class Segment:
     duration_ms: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recording:
     """Segments in their order, and the sidecars.
 
@@ -65,23 +68,29 @@ def group(
     (`durations_ms`, as far as they are known), else by its last-modified time. A log or position file of a whole day
     belongs to every recording of that day.
     """
-    files: dict[tuple[str, str, str], list[Listed]] = defaultdict(list)
-    beside: list[Listed] = []
+    files, beside = list[Listed](), list[Listed]()
     for each in listing:
-        if each.kind is None:
-            files[each.source.volume, _folder(each.source), each.named.stem].append(each)
-        else:
-            beside.append(each)
+        (files if each.kind is None else beside).append(each)
+    return _with_sidecars(_joined(files, profile, durations_ms or {}), beside)
+
+
+def _joined(
+    listing: Iterable[Listed], profile: Profile, durations_ms: Mapping[SourceInfo, int]
+) -> list[tuple[Segment, ...]]:
+    """The segments of each recording, in the order of the names."""
+    files: dict[tuple[str, str, str], list[Listed]] = defaultdict(list)
+    for each in listing:
+        files[each.source.volume, _folder(each.source), each.named.stem].append(each)
     chains: dict[tuple[object, ...], list[tuple[Listed, Segment]]] = defaultdict(list)
     for together in files.values():
         held = sorted(together, key=lambda each: -each.source.size)  # the footage before what is beside it
         first = held[0]
-        segment = _segment(held, durations_ms or {})
+        segment = _segment(held, durations_ms)
         facts = first.facts
         chains[first.source.volume, facts.camera, facts.officer_id, first.ending].append((first, segment))
     joined = [run for chain in chains.values() for run in _join(chain, profile)]
     joined.sort(key=lambda run: (run[0].files[0].volume, run[0].files[0].name.raw))
-    return _with_sidecars(joined, beside)
+    return joined
 
 
 def _segment(held: list[Listed], durations_ms: Mapping[SourceInfo, int]) -> Segment:
@@ -143,11 +152,12 @@ def _gap_s(before: Segment, after: Segment) -> float | None:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where recordings (by their number) are, for what lies beside them."""
+    """Where recordings (by their number) are, for what lies beside them; None: more than one has the stem."""
 
     by_place: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    by_stem: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+    by_stem: dict[tuple[str, str], int | None] = field(default_factory=dict)
     by_day: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    of_day: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, number: int, segments: tuple[Segment, ...]) -> None:
         """Remember a recording under each of its stems and under its day."""
@@ -155,7 +165,7 @@ class _Places:
         for segment in segments:
             stem = segment.named.stem
             self.by_place[volume, _folder(segment.files[0]), stem] = number
-            self.by_stem[volume, stem].add(number)
+            self.by_stem[volume, stem] = number if self.by_stem.get((volume, stem), number) == number else None
         day = _day(segments[0].started_local)
         if day is not None:
             self.by_day[volume, day].append(number)
@@ -166,10 +176,13 @@ class _Places:
         place = self.by_place.get((volume, _folder(beside.source), stem))
         if place is not None:
             return [place]
-        same = self.by_stem.get((volume, stem), set())
-        if same:
-            return list(same) if len(same) == 1 else []
-        return self.by_day.get((volume, stem), []) if beside.kind in ("log", "position") else []
+        if (volume, stem) in self.by_stem:
+            only = self.by_stem[volume, stem]
+            return [] if only is None else [only]
+        if beside.kind not in ("log", "position") or (volume, stem) not in self.by_day:
+            return []
+        self.of_day[volume, stem] += 1
+        return self.by_day[volume, stem] if self.of_day[volume, stem] <= MOST_OF_A_DAY else []
 
 
 def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> Grouped:
@@ -180,9 +193,11 @@ def _with_sidecars(joined: list[tuple[Segment, ...]], beside: list[Listed]) -> G
     alone = []
     for each in beside:
         owners = places.owners(each)
+        if each.kind is None:
+            continue
+        pair = each.kind, each.source
         for owner in owners:
-            if each.kind is not None:
-                held[owner].append((each.kind, each.source))
+            held[owner].append(pair)
         if not owners:
             alone.append(each)
     recordings = tuple(
