@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.vm.vm_samples import HERE, camera_card, python
+from tests.vm.vm_samples import HERE, camera_card, place_of, python
 
 from dockwarden.agent.drivers import profiles
 from dockwarden.simulators.mutating import case
@@ -30,6 +30,7 @@ PORTS = {
     "platform-vhci_hcd.0-usbv2-0:1": "3",
 }
 WAIT_S = 90.0
+VIDEO = "DCIM/20261124/DCAM_ZB2041_650113_20261124_091500.mp4"
 
 
 class Docked:
@@ -155,6 +156,17 @@ def test_a_camera_that_is_pulled_out_in_the_middle_goes_on_at_the_next_plug(
     records = docked.newest()["records"]
     assert set(records) >= digests(files)
     assert [records.count(digest) for digest in digests(files)].count(1) == 2  # the log is the same on every card
+
+
+def test_a_bad_sector_becomes_a_hole_of_one_block(docked: Docked, vm: Machine, tmp_path: Path) -> None:
+    card, files = camera_card(tmp_path, "torn.img", 51)
+    bad = Fault("bad-sector", at=place_of(card, files[VIDEO]) + MIB + 512)
+    with vm.with_plugged(SimulatedDisk(card, "1", "TORN", faults=(bad,))):
+        bay = docked.until_state("3", "safe", "incomplete", "refused")
+        assert (bay["state"], {each["code"] for each in bay["findings"]}) == ("incomplete", {"partial", "not-all"})
+    docked.until_state("3", "empty")
+    torn = files[VIDEO][:MIB] + bytes(4096) + files[VIDEO][MIB + 4096 :]
+    assert set(docked.newest()["records"]) >= digests({**files, VIDEO: torn})
 
 
 def test_hostile_devices_end_amber_or_refused_and_the_camera_beside_them_is_taken(
