@@ -1,16 +1,15 @@
 """A whole station on a real kernel: what is plugged into a learned port is looked at, then taken or refused."""
 
-import hashlib
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.vm.vm_samples import HERE, camera_card, place_of, python
+from tests.vm.vm_samples import camera_card, place_of, python
+from tests.vm.whole_station import Docked, digests
 
 from dockwarden.agent.drivers import profiles
 from dockwarden.simulators.mutating import case
@@ -22,80 +21,7 @@ from dockwarden.simulators.vm.tearing import Torn, tear
 
 pytestmark = pytest.mark.vm
 
-PORTS = {
-    "pci-0000:00:10.0-usbv2-0:3": "1",
-    "pci-0000:00:10.0-usbv3-0:3": "1",
-    "pci-0000:00:10.0-usbv2-0:4": "2",
-    "pci-0000:00:10.0-usbv3-0:4": "2",
-    "platform-vhci_hcd.0-usbv2-0:1": "3",
-}
-WAIT_S = 90.0
 VIDEO = "DCIM/20261124/DCAM_ZB2041_650113_20261124_091500.mp4"
-
-
-class Docked:
-    """The station in the guest, as its report tells."""
-
-    def __init__(self, vm: Machine, report: Path) -> None:
-        self.vm = vm
-        self.report = report
-
-    def newest(self) -> dict[str, Any]:
-        lines = self.report.read_text("utf-8").splitlines() if self.report.exists() else []
-        found: dict[str, Any] = json.loads(lines[-1]) if lines else {"bays": [], "records": []}
-        return found
-
-    def bay(self, name: str) -> dict[str, Any]:
-        return next((bay for bay in self.newest()["bays"] if bay["bay"] == name), {"state": "", "findings": []})
-
-    def until(self, name: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The bay once it is as wanted."""
-        ends = time.monotonic() + WAIT_S
-        while not fits(bay := self.bay(name)):
-            assert time.monotonic() < ends, (bay, self.vm.log()[-2000:])
-            time.sleep(0.1)
-        return bay
-
-    def until_state(self, name: str, *states: str) -> dict[str, Any]:
-        return self.until(name, lambda bay: bay["state"] in states)
-
-
-@pytest.fixture(scope="module")
-def docked(booted_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docked]:
-    vm, folder = booted_machine, tmp_path_factory.mktemp("station")
-    # A vault on a real disk: what lies in memory is never called safe.
-    vm.check(["sh", "-c", "truncate -s 300M /tmp/disk && mkfs.ext4 -q /tmp/disk && mkdir -p /srv/vault"])
-    vm.check(["modprobe", "loop"])
-    vm.check(["mount", "-o", "loop", "/tmp/disk", "/srv/vault"])
-    settings = 'station = "st-01"\nroot = "/srv/vault/st"\nbays = ["1", "2", "3"]\nrelease = "keep"\nmedia = false\n'
-    (folder / "agent.toml").write_text(f"{settings}[panel]\nport = 0\n", "utf-8")
-    (folder / "ports.json").write_text(json.dumps({"ports": PORTS}), "utf-8")
-    vm.put(folder, "station")
-    vm.check(["mkdir", "-p", "/srv/vault/st"])
-    vm.check(["cp", SHARE / "station" / "ports.json", "/srv/vault/st/"])
-    words = [
-        sys.executable,
-        HERE / "guest_station.py",
-        *(SHARE / "station" / name for name in ("agent.toml", "report", "stop")),
-    ]
-    ended: list[Any] = []
-    running = threading.Thread(target=lambda: ended.append(vm.run(words, timeout_s=280)))
-    running.start()
-    station = Docked(vm, vm.shared("station/report"))
-    try:
-        station.until_state("1", "empty")
-        yield station
-    finally:
-        vm.shared("station/stop").touch()
-        running.join()
-        assert ended[0].code == 0, ended[0].err
-        vm.check(["umount", "/srv/vault"])
-        # The service leaves the controllers closed; the next tests plug in without it.
-        vm.check(["sh", "-c", "for hub in /sys/bus/usb/devices/usb*; do echo 1 > $hub/authorized_default; done"])
-
-
-def digests(files: dict[str, bytes]) -> set[str]:
-    return {hashlib.sha256(data).hexdigest() for data in files.values()}
 
 
 def test_a_camera_in_a_learned_port_is_taken_and_its_card_is_not_written(

@@ -38,7 +38,7 @@ def test_what_cannot_be_plugged_is_refused_and_the_machine_goes_on(vm: Machine, 
     image = tmp_path / "image"
     image.write_bytes(bytes(1 << 20))
     nowhere = StorageDevice(tmp_path / "nowhere", "3")
-    for device in (Keyboard("99"), StorageDevice(image, "99"), nowhere, SimulatedDisk(image, "16")):
+    for device in (Keyboard("99"), StorageDevice(image, "99"), nowhere, SimulatedDisk(image, "31")):
         with pytest.raises(VmError) as caught:
             vm.plug(device)
         assert caught.value.code == "refused"

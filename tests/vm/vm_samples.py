@@ -21,10 +21,12 @@ def recording(size: int = 3 * MIB // 2, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def camera_card(folder: Path, name: str = "card.img", seed: int = 1) -> tuple[Path, dict[str, bytes]]:
-    """An image of a camera's card, and its files."""
+def camera_card(
+    folder: Path, name: str = "card.img", seed: int = 1, size: int = 3 * MIB // 2
+) -> tuple[Path, dict[str, bytes]]:
+    """An image of a camera's card, and its files, the largest of `size` bytes."""
     files = {
-        "DCIM/20261124/DCAM_ZB2041_650113_20261124_091500.mp4": recording(seed=seed),
+        "DCIM/20261124/DCAM_ZB2041_650113_20261124_091500.mp4": recording(size, seed),
         "DCIM/20261124/DCAM_ZB2041_650113_20261124_093000_IMP.mp4": recording(70_001, seed + 1),
         "LOG/20261124.txt": "开机 POWER ON".encode("gb18030"),
     }

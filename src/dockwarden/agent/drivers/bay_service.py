@@ -29,6 +29,7 @@ from dockwarden.agent.drivers.usb import (
     UsbDevice,
     block_nodes,
     require_authorization,
+    root_hubs,
     set_authorized,
     usb_devices,
 )
@@ -81,6 +82,7 @@ class BayService:
     ) -> None:
         self._ask_ports = ports
         self._ports: Mapping[str, str] = {}
+        self._hubs: list[tuple[Path, int]] = []
         self._told = False
         self._folder = folder
         self._owner = owner
@@ -101,7 +103,7 @@ class BayService:
         monitor = _monitor(context)  # before the first look, so that nothing falls between them
         try:
             while not self._stopping.is_set():
-                self._learn(context)
+                self._learn()
                 self._look(context)
                 if not _wait(monitor, self._wake_read, self._pause()):
                     log("bays").warning("events of udev were lost: looking at everything anew")
@@ -121,21 +123,24 @@ class BayService:
         for folder in self._folder.glob("*/*"):
             unmount_below(folder)
 
-    def _learn(self, context: pyudev.Context) -> None:
-        """Take over what was learned about ports since the last look."""
+    def _learn(self) -> None:
+        """Take over what was learned about ports since the last look, and close the controllers to all else: also
+        one that has come since, or come anew."""
         try:
             ports = dict(self._ask_ports())
         except ServiceError as error:
             if not self._told:
                 log("bays").error("the bays of the ports are not known", code=error.code, where=error.where)
             self._told = True
+            ports = dict(self._ports)
+        else:
+            self._told = False
+        hubs = root_hubs()
+        if (ports, hubs) == (self._ports, self._hubs):
             return
-        self._told = False
-        if ports == self._ports:
-            return
-        self._ports = ports
-        for hub in require_authorization(context, ports):
-            log("bays").warning("devices on this controller are bound before they are looked at", root_hub=hub.name)
+        self._ports, self._hubs = ports, hubs
+        for path in require_authorization([path for path, _ in hubs], ports):
+            log("bays").warning("devices on this controller are bound before they are looked at", root_hub=path.name)
 
     def _look(self, context: pyudev.Context) -> None:
         """Bring what is told of each bay in line with what the kernel shows now."""

@@ -5,6 +5,7 @@ ports, such as `pci-0000:00:03.0-usbv2-0:1.4`. It stays the same over reboots, w
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyudev
 from dockwarden.agent.drivers.descriptors import DescriptorError, Descriptors, parse
 
 SECTOR = 512
+_DEVICES = Path("/sys/bus/usb/devices")
 _WITHOUT_FILES = {
     "0x5",  # extended, of three makers
     "0xf",
@@ -85,14 +87,22 @@ def set_authorized(device: UsbDevice, allowed: bool) -> None:
     (device.path / "authorized").write_text("1" if allowed else "0")
 
 
-def require_authorization(context: pyudev.Context, ports: Iterable[str]) -> list[Path]:
+def root_hubs() -> list[tuple[Path, int]]:
+    """All root hubs, and what tells one from another that comes in its place (its sysfs inode)."""
+    found = []
+    for link in sorted(_DEVICES.glob("usb*")):
+        with suppress(OSError):  # it has left
+            found.append((link.resolve(strict=True), link.stat().st_ino))
+    return found
+
+
+def require_authorization(hubs: Iterable[Path], ports: Iterable[str]) -> list[Path]:
     """From now on a device on a controller of these ports is bound to nothing until it is let in; hubs are let in by
     the bay service. Returns the root hubs that could not be told (`authorized_default` in sysfs)."""
     controllers = {port.rpartition("-usbv")[0] for port in ports}
     refused = []
-    for device in context.list_devices(subsystem="usb", DEVTYPE="usb_device"):
-        path = Path(device.sys_path)
-        if _is_root_hub(path) and _controller(path) in controllers:
+    for path in hubs:
+        if _controller(path) in controllers:
             try:
                 (path / "authorized_default").write_text("0")
             except OSError:

@@ -1,8 +1,8 @@
 """Devices that can be plugged into the machine, as data.
 
-QEMU's own devices sit on the xHCI controller; their ports are paths through hubs: `3`, or `1.2` for port 2 of a hub
-in port 1. Simulated devices (`usb_disk.py`, `usb_camera.py`) sit on the USB/IP controller, ports 1 to 15; only they
-have faults. As on a command line: `disk IMAGE[+IMAGE…] PORT [serial=…] [fault=…]…`.
+QEMU's own devices sit on xHCI controllers, 1 or 2; their ports are paths through hubs: `3`, or `1.2` for port 2 of a
+hub in port 1. Simulated devices (`usb_disk.py`, `usb_camera.py`) sit on USB/IP controllers, ports 1 to 15 on one and
+16 to 30 on another; only they have faults. As on a command line: `disk IMAGE[+IMAGE…] PORT [serial=…] [fault=…]…`.
 """
 
 import re
@@ -15,8 +15,12 @@ from dockwarden.simulators.vm.descriptors import Claim
 from dockwarden.simulators.vm.errors import VmError
 from dockwarden.simulators.vm.faults import Fault, parse_fault
 
-XHCI_PATH = "pci-0000:00:10.0-usb-0"
-USBIP_PATH = "platform-vhci_hcd.0-usb-0"
+XHCI = {1: "pci-0000:00:10.0", 2: "pci-0000:00:11.0"}
+"""The xHCI controllers as udev names them, by number."""
+
+USBIP = "platform-vhci_hcd"
+USBIP_PORTS = 15
+"""Ports of each USB/IP controller at high speed."""
 
 MAKERS_PASSWORD = "000000"  # noqa: S105 - the default of most makers, printed in their manuals
 
@@ -32,6 +36,7 @@ class StorageDevice:
     serial: str | None = None
     uas: bool = False
     read_only: bool = False
+    controller: int = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Keyboard:
     """QEMU's keyboard."""
 
     port: str
+    controller: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Hub:
     """QEMU's hub of eight ports (full speed: no UAS behind it)."""
 
     port: str
+    controller: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,15 @@ def images_of(device: UsbDevice) -> tuple[Path, ...]:
 
 def id_path(device: UsbDevice) -> str:
     """What udev's ID_PATH of the device's first interface begins with: controller and port, the same every time."""
-    root = USBIP_PATH if isinstance(device, SimulatedDisk | SimulatedCamera) else XHCI_PATH
-    return f"{root}:{device.port}"
+    if isinstance(device, SimulatedDisk | SimulatedCamera):
+        controller, port = usbip_place(int(device.port))
+        return f"{USBIP}.{controller}-usb-0:{port}"
+    return f"{XHCI[device.controller]}-usb-0:{device.port}"
+
+
+def usbip_place(port: int) -> tuple[int, int]:
+    """The USB/IP controller (0 is the first) of one of the ports 1 to 30, and the port's number there."""
+    return (port - 1) // USBIP_PORTS, (port - 1) % USBIP_PORTS + 1
 
 
 def appears(device: UsbDevice) -> dict[str, str]:
@@ -106,7 +120,7 @@ def parse_device(words: Sequence[str]) -> UsbDevice:
     plain = [word for word in words if "=" not in word.partition(":")[0]]
     named = [word for word in words if word not in plain]
     kind, rest = (plain[0], plain[1:]) if plain else ("", [])
-    serial, password = None, MAKERS_PASSWORD
+    serial, password, controller = None, MAKERS_PASSWORD, 1
     claims: list[Claim] = []
     faults: list[Fault] = []
     for word in named:
@@ -115,14 +129,16 @@ def parse_device(words: Sequence[str]) -> UsbDevice:
             serial = value
         elif name == "password":
             password = value
+        elif name == "controller":
+            controller = _controller(value)
         elif name == "claims":
             claims.append(_claim(value))
         elif name == "fault":
             faults.append(parse_fault(value))
         else:
-            raise _bad(f"{name} is none of serial, password, claims, fault")
+            raise _bad(f"{name} is none of serial, password, controller, claims, fault")
     if kind in ("keyboard", "hub") and len(rest) == 1:
-        return Keyboard(_port(rest[0])) if kind == "keyboard" else Hub(_port(rest[0]))
+        return (Keyboard if kind == "keyboard" else Hub)(_port(rest[0]), controller)
     if kind not in ("storage", "uas", "disk", "camera") or len(rest) != 2:
         raise _bad("say storage|uas|disk|camera IMAGE PORT, or keyboard|hub PORT")
     images, port = _images(rest[0]), _port(rest[1])
@@ -132,7 +148,7 @@ def parse_device(words: Sequence[str]) -> UsbDevice:
         return SimulatedCamera(images, port, serial, tuple(faults), tuple(claims), password)
     if faults or claims:
         raise _bad("only disk and camera have faults and claims")
-    return StorageDevice(images, port, serial, uas=kind == "uas")
+    return StorageDevice(images, port, serial, uas=kind == "uas", controller=controller)
 
 
 def _images(word: str) -> tuple[Path, ...]:
@@ -147,6 +163,12 @@ def _port(word: str) -> str:
     if not _PORT.fullmatch(word):
         raise _bad(f"no port: {word}")
     return word
+
+
+def _controller(word: str) -> int:
+    if word not in map(str, XHCI):
+        raise _bad(f"controller {word} is none of {', '.join(map(str, XHCI))}")
+    return int(word)
 
 
 def _claim(word: str) -> Claim:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dockwarden.simulators.footage import copy
 from dockwarden.simulators.vm.devices import (
+    Emulated,
     Hub,
     Keyboard,
     Simulated,
@@ -83,7 +84,7 @@ class Machine:
         else:
             plugged = Plugged(name, device, images_of(device))
             try:
-                self._add(plugged)
+                self._add(name, device)
             except VmError:
                 self._drop(plugged)
                 raise
@@ -195,19 +196,19 @@ class Machine:
         copy(image, target)
         return target
 
-    def _add(self, plugged: Plugged) -> None:
-        device, name, do = plugged.device, plugged.name, self._running.qmp.do
-        where = {"id": name, "bus": "xhci.0", "port": device.port}
+    def _add(self, name: str, device: Emulated) -> None:
+        do, images = self._running.qmp.do, images_of(device)
+        where = {"id": name, "bus": f"xhci{device.controller}.0", "port": device.port}
         if isinstance(device, Keyboard | Hub):
             do("device_add", driver="usb-kbd" if isinstance(device, Keyboard) else "usb-hub", **where)
         elif isinstance(device, StorageDevice):
-            for lun, image in enumerate(plugged.images):
+            for lun, image in enumerate(images):
                 file = {"driver": "file", "filename": str(image)}
                 do("blockdev-add", driver="raw", node_name=f"{name}-{lun}", read_only=device.read_only, file=file)
             driver = "usb-uas" if device.uas else "usb-bot"
             # The kernel must not look before all LUNs are there.
             do("device_add", driver=driver, serial=device.serial, attached=False, **where)
-            for lun in range(len(plugged.images)):
+            for lun in range(len(images)):
                 disk = {"driver": "scsi-hd", "id": f"{name}-lun{lun}", "bus": f"{name}.0", "lun": lun}
                 do("device_add", drive=f"{name}-{lun}", removable=True, **disk)
             do("qom-set", path=f"/machine/peripheral/{name}", property="attached", value=True)

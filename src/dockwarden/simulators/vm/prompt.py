@@ -12,9 +12,10 @@ from dockwarden.simulators.vm.machine import Event, Machine, Plugged
 
 HELP = """\
 plug storage|uas IMAGE[+IMAGE…] PORT [serial=S]        each image is a disk of the device
-plug keyboard|hub PORT                                 ports: 3, or 1.2 for port 2 of a hub in 1
+plug keyboard|hub PORT                                 ports: 3, or 1.2 for port 2 of a hub in 1; of the second
+                               controller with controller=2
 plug disk|camera IMAGE[+IMAGE…] PORT [serial=S] [claims=keyboard|network|unknown]… [fault=F]… [password=P]
-                               simulated, with faults; ports 1 to 15
+                               simulated, with faults; ports 1 to 30
 unplug NAME|all                pull a device out
 fault NAME [F]…                other faults for a disk or camera: flip:at=4096,reading=1 (see docs/testing/vm.md)
 devices                        what is plugged in, and what was done to it

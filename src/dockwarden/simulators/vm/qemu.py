@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dockwarden.simulators.vm.channel import Channel
+from dockwarden.simulators.vm.devices import XHCI
 from dockwarden.simulators.vm.errors import VmError
 from dockwarden.simulators.vm.guest import PATH, PORT_NAME
 from dockwarden.simulators.vm.kernel import initramfs, newest_kernel, unpacked
@@ -101,7 +102,9 @@ def _command(folder: Path) -> list[str]:
     command += ["-virtfs", f"local,path={here}/share,mount_tag=share,security_model=none"]
     command += ["-chardev", f"socket,id=channel,path={here}/channel,server=on,wait=off"]
     command += ["-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=channel,name={PORT_NAME}"]
-    command += ["-device", "qemu-xhci,id=xhci,addr=0x10,p2=15,p3=15"]
+    for number, name in XHCI.items():  # `pci-0000:00:10.0`: slot 0x10
+        slot = name.rpartition(":")[2].partition(".")[0]
+        command += ["-device", f"qemu-xhci,id=xhci{number},addr=0x{slot},p2=15,p3=15"]
     return [*command, "-qmp", f"unix:{here}/qmp,server=on,wait=off"]
 
 

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from dockwarden.simulators.vm.descriptors import Description, described
+from dockwarden.simulators.vm.devices import USBIP_PORTS, usbip_place
 from dockwarden.simulators.vm.faults import Fault
 
 CONTROLLER = Path("/sys/devices/platform/vhci_hcd.0")
+"""The first of them: here devices are attached to whichever controller, by the kernel's own count of ports."""
+
+CONTROLLERS = 2
 HIGH_SPEED = 3
-PORTS = 15
+PORTS = CONTROLLERS * USBIP_PORTS
 STALL = -errno.EPIPE
 
 _HEAD = struct.Struct(">5IIiiii8s")
@@ -90,7 +94,7 @@ class _Seat:
 
 
 class Ports:
-    """The high-speed ports 1 to 15 of the controller, and what sits in each."""
+    """The high-speed ports 1 to 30 of the controllers, and what sits in each."""
 
     def __init__(self) -> None:
         self._seats: dict[int, _Seat] = {}
@@ -99,7 +103,7 @@ class Ports:
     def plug(self, port: int, device: Device) -> None:
         """Put a device into a free port. Raises ValueError, OSError."""
         if not 1 <= port <= PORTS:
-            raise ValueError(f"the USB/IP controller has ports 1 to {PORTS}, not {port}")
+            raise ValueError(f"the USB/IP controllers have ports 1 to {PORTS}, not {port}")
         with self._lock:
             seat = self._seats.get(port)
             if seat is not None and seat.thread is not None and seat.thread.is_alive():
@@ -219,7 +223,7 @@ def _attach(port: int, device: Device) -> socket.socket:
     ours, theirs = socket.socketpair()
     try:
         # port, descriptor, device id, speed; the kernel takes a reference of its own to the line
-        (CONTROLLER / "attach").write_text(f"{port - 1} {theirs.fileno()} {port} {HIGH_SPEED}", "ascii")
+        (CONTROLLER / "attach").write_text(f"{_kernels(port)} {theirs.fileno()} {port} {HIGH_SPEED}", "ascii")
     except OSError:
         ours.close()
         raise
@@ -231,17 +235,25 @@ def _attach(port: int, device: Device) -> socket.socket:
 def _await_free(port: int) -> None:
     """Wait until the controller has a port free again. Raises TimeoutError."""
     ends = time.monotonic() + _WAIT_S
-    while _states((CONTROLLER / "status").read_text("ascii").splitlines()).get(port) != _FREE:
+    controller, _ = usbip_place(port)
+    status = CONTROLLER / ("status" if not controller else f"status.{controller}")
+    while _states(status.read_text("ascii").splitlines()).get(_kernels(port)) != _FREE:
         if time.monotonic() > ends:
             raise TimeoutError(f"port {port} does not become free")
         time.sleep(0.05)
 
 
+def _kernels(port: int) -> int:
+    """A port as the kernel counts them, from 0: each controller has as many again for USB 3."""
+    controller, its = usbip_place(port)
+    return controller * 2 * USBIP_PORTS + its - 1
+
+
 def _states(lines: Iterable[str]) -> dict[int, str]:
-    """Ports and states of the status file (hub, port, state, …)."""
+    """Ports, as the kernel counts them, and states of a status file (hub, port, state, …)."""
     found = {}
     for line in lines:
         words = line.split()
         if words and words[0] == "hs":
-            found[int(words[1]) + 1] = words[2]
+            found[int(words[1])] = words[2]
     return found
