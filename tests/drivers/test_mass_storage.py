@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.durable.disks import loop_mounted
 
 from dockwarden.agent.drivers import reading
 from dockwarden.agent.drivers.mass_storage import MassStorage, look, recognise
@@ -340,9 +342,8 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     with image.open("wb") as file:
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with loop_mounted(image, place):
+        yield place
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -365,3 +366,58 @@ def test_another_file_system_inside_a_card_is_unlisted(mounted: Path, tmp_path: 
         assert [source.name.raw for source in opened.sources()] == [b"image"]
         (item,) = opened.unlisted()
     assert (item.name.raw, item.reason) == (b"mounted", "belongs to another file system")
+
+
+def block_device(tree: Path, number: int, state: str, *, partition: bool = False) -> None:
+    """What sysfs(5) shows of a USB disk or of a partition on it."""
+    disk = tree / "devices" / "usb1" / "1-1" / "block" / "sda"
+    (disk / "device").mkdir(parents=True, exist_ok=True)
+    (disk / "device" / "state").write_text(f"{state}\n")
+    if partition:
+        (disk / "sda1").mkdir(exist_ok=True)
+        (disk / "sda1" / "partition").write_text("1\n")
+    (tree / f"{os.major(number)}:{os.minor(number)}").symlink_to(disk / "sda1" if partition else disk)
+
+
+@pytest.mark.parametrize("partition", [False, True])
+@pytest.mark.parametrize(
+    ("state", "lost"), [("running", False), ("blocked", False), ("offline", True), ("cancel", True)]
+)
+def test_a_disk_that_the_kernel_has_given_up_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, lost: bool, partition: bool
+) -> None:
+    number = os.makedev(8, 1)
+    block_device(tmp_path, number, state, partition=partition)
+    monkeypatch.setattr(reading, "_BLOCK_DEVICES", tmp_path)
+    assert reading.has_lost_its_device(number) is lost
+    assert reading.has_lost_its_device(os.makedev(8, 2))
+
+
+def test_a_read_that_fails_just_before_a_usb_disk_goes_is_no_defect_of_the_file(
+    docked: MassStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = os.makedev(8, 1)
+    block_device(tmp_path / "sys", number, "running")
+    source = docked.sources()[0]
+    real = os.fstat
+
+    def failing(self: object, offset: int, length: int) -> bytes:
+        state = tmp_path / "sys" / "devices/usb1/1-1/block/sda/device/state"
+        threading.Timer(0.2, state.write_text, ["cancel\n"]).start()
+        raise OSError(errno.EIO, "no answer")
+
+    with closing(docked.open(source, False)) as reader:
+        assert isinstance(reader, reading.FileReader)
+        root = reader._root
+
+        def on_that_disk(fd: int) -> os.stat_result:
+            shown = real(fd)
+            return shown if fd != root else os.stat_result([*shown[:2], number, *shown[3:]])
+
+        monkeypatch.setattr(reading, "_BLOCK_DEVICES", tmp_path / "sys")
+        monkeypatch.setattr(reading._Cached, "read", failing)
+        monkeypatch.setattr(os, "fstat", on_that_disk)
+        with pytest.raises(SourceError) as caught:
+            reader.read(0, source.size)
+        monkeypatch.undo()
+    assert caught.value.code == "unplugged"

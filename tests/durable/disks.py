@@ -91,9 +91,31 @@ def small_disk(folder: Path, size: int = 32 * MIB) -> Iterator[Path]:
     with image.open("wb") as target:
         target.truncate(size)
     subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
-    try:
+    with loop_mounted(image, place):
         yield place
+    image.unlink()
+
+
+@contextmanager
+def loop_mounted(image: Path, place: Path) -> Iterator[None]:
+    """The file system in `image`, mounted at `place` for writing (takes root).
+
+    The loop device is a shared one of the kernel: whoever had it before may have left it read-only
+    (blockdev --setro), and it keeps that when another file is attached.
+    """
+    while True:
+        command = ["losetup", "-f", "--show", str(image)]
+        attached = subprocess.run(command, check=False, capture_output=True, text=True)
+        if attached.returncode == 0:
+            break
+        assert "busy" in attached.stderr, attached.stderr  # another process took the free one that was found
+    node = attached.stdout.strip()
+    try:
+        subprocess.run(["blockdev", "--setrw", node], check=True)
+        subprocess.run(["mount", node, str(place)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=True)
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-        image.unlink()
+        subprocess.run(["losetup", "-d", node], check=True)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tarfile
 import threading
@@ -135,26 +134,26 @@ def test_a_lock_that_a_killed_process_left_is_taken_away(server: OffsiteServer, 
 
 
 @contextmanager
-def stopped_with_its_lock(server: OffsiteServer, repo: Repository) -> Iterator[None]:
-    """A restic that is stopped while it holds its lock; one that was through before it could be stopped does not
-    count."""
+def backing_up(server: OffsiteServer, repo: Repository) -> Iterator[None]:
+    """A restic that holds its lock: it backs up what comes by a pipe, and nothing comes."""
     locks = folder_of(server, repo) / "locks"
-    while True:
-        with subprocess.Popen(["restic", "check"], env=repo._environment(), stdout=subprocess.DEVNULL) as check:
-            try:
-                while check.poll() is None and not list(locks.iterdir()):
-                    time.sleep(0.001)
-                check.send_signal(signal.SIGSTOP)
-                if list(locks.iterdir()):
-                    yield
-                    return
-            finally:
-                check.kill()
+    command = ["restic", "backup", "--stdin", "--host", "st-01", "--tag", "tag"]
+    with subprocess.Popen(
+        command, env=repo._environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as running:
+        try:
+            while not list(locks.iterdir()):
+                assert running.poll() is None
+                time.sleep(0.001)
+            yield
+            assert running.poll() is None
+        finally:
+            running.kill()
 
 
-def test_a_lock_of_a_living_process_is_respected(server: OffsiteServer, repo: Repository, tmp_path: Path) -> None:
-    with stopped_with_its_lock(server, repo), pytest.raises(OffsiteError) as raised:
-        repo.backup(files(tmp_path / "here", {"a": b"1"}), ["a"], "st-01", "tag")
+def test_a_lock_of_a_living_process_is_respected(server: OffsiteServer, repo: Repository) -> None:
+    with backing_up(server, repo), pytest.raises(OffsiteError) as raised:
+        repo.check()
     assert code(raised) == "locked"
 
 

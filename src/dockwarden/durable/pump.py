@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dockwarden.durable.files import BLOCK, DurableError
 
+_PRESENT = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 _POLL_S = 0.2
 """Longest time in seconds that the waiting reader takes to see a cancel."""
 
@@ -32,8 +33,12 @@ class StoppedError(Exception):
 
 
 def aligned_buffer(size: int) -> memoryview:
-    """A page-aligned buffer of `size` bytes, at least one block, as O_DIRECT needs it."""
-    return memoryview(mmap.mmap(-1, max(size, BLOCK)))
+    """A page-aligned buffer of `size` bytes, at least one block, as O_DIRECT needs it.
+
+    All of its memory is there from the start: what a copy needs is the same for a small file and for a large one, and
+    no page is faulted in on the way.
+    """
+    return memoryview(mmap.mmap(-1, max(size, BLOCK), flags=_PRESENT))
 
 
 def cancelled() -> DurableError:

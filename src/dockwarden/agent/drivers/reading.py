@@ -3,6 +3,9 @@
 import errno
 import os
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,13 @@ from dockwarden.evidence.seals import ReadBack
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.EBADF}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _BLOCK_DEVICES = Path("/sys/dev/block")
+_OFF = {
+    "offline",
+    "transport-offline",
+    "cancel",
+    "deleted",
+}  # linux/include/scsi/scsi_device.h: takes no command more
+_LEAVING_S = 1.0  # how long the kernel may take to let go of a disk whose reads fail because the cable was pulled
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that took the name must not block us
 
@@ -113,8 +123,10 @@ class FileReader:
     def check(self) -> None:
         """Raise SourceError unless this is still the file that was listed, under the same name."""
         try:
-            compare(os.fstat(self._fd), self._identity, self._where)
-            compare(os.stat(self._base, dir_fd=self._folder, follow_symlinks=False), self._identity, self._where)
+            with _unless_gone(self._root, self._where):
+                compare(os.fstat(self._fd), self._identity, self._where)
+                named = os.stat(self._base, dir_fd=self._folder, follow_symlinks=False)
+                compare(named, self._identity, self._where)
         except OSError as error:
             raise broken(error, self._root, self._where, 0, self._size) from error
 
@@ -136,11 +148,12 @@ def open_reader(root: int, source: SourceInfo, listed: Identity | None, uncached
             opened[1] = below
         opened.append(_open_quietly(base, _FILE, opened[1]))
         status = os.fstat(opened[2])
-        compare(status, listed or Identity.of(status), where)
-        if status.st_size != source.size:
-            raise SourceError("grew" if status.st_size > source.size else "shrank", where)
-        if status.st_mtime_ns // 1_000_000_000 != source.modified_raw:
-            raise SourceError("changed", where)
+        with _unless_gone(opened[0], where):
+            compare(status, listed or Identity.of(status), where)
+            if status.st_size != source.size:
+                raise SourceError("grew" if status.st_size > source.size else "shrank", where)
+            if status.st_mtime_ns // 1_000_000_000 != source.modified_raw:
+                raise SourceError("changed", where)
         return FileReader((opened[0], opened[1], opened[2]), source, uncached=uncached, where=where)
     except BaseException:
         for fd in opened:
@@ -161,7 +174,7 @@ def compare(status: os.stat_result, listed: Identity, where: str) -> None:
 
 def broken(error: OSError, root: int, where: str, offset: int, length: int) -> SourceError:
     """The SourceError for an operating system error: the whole device, the file's name, or a range of its bytes."""
-    if error.errno in _GONE or _is_gone(root):
+    if error.errno in _GONE or _is_gone(root) or (error.errno == errno.EIO and _leaves(root)):
         return SourceError("unplugged", where)
     if error.errno in _MISSING:
         return SourceError("vanished", where)
@@ -191,11 +204,54 @@ def has_lasting_inodes(fd: int) -> bool:
     return file_system(fd) not in (VFAT, EXFAT)
 
 
+@contextmanager
+def _unless_gone(root: int, where: str) -> Iterator[None]:
+    """Raise `unplugged` in place of what a comparison finds on a device that is not there any more.
+
+    A kernel that has dropped its cache of a pulled disk shows the same files under new inodes.
+    """
+    try:
+        yield
+    except SourceError as error:
+        if _is_gone(root):
+            raise SourceError("unplugged", where) from error
+        raise
+
+
+def _leaves(root: int) -> bool:
+    """Whether the USB disk below `root` goes away within a moment: its reads fail before the kernel lets go of it."""
+    try:
+        number = os.fstat(root).st_dev
+        if "/usb" not in os.fspath(_block_device(number).resolve(strict=True)):
+            return False
+    except OSError:
+        return _is_gone(root)
+    until = time.monotonic() + _LEAVING_S
+    while time.monotonic() < until:
+        if has_lost_its_device(number):
+            return True
+        time.sleep(_LEAVING_S / 20)
+    return has_lost_its_device(number)
+
+
 def has_lost_its_device(number: int) -> bool:
-    """Whether `number` is that of a block device (sysfs(5)) and there is none; other file systems have major 0."""
+    """Whether `number` is that of a block device (sysfs(5)) and there is none, or it is a disk that was taken off its
+    bus; other file systems have major 0."""
     if not os.major(number) or not _BLOCK_DEVICES.is_dir():
         return False
-    return not (_BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}").exists()
+    try:
+        device = _block_device(number).resolve(strict=True)
+    except OSError:
+        return True
+    disk = device.parent if (device / "partition").exists() else device
+    try:
+        return (disk / "device" / "state").read_text("ascii").strip() in _OFF
+    except OSError:
+        return False  # not a SCSI disk: it has no such state
+
+
+def _block_device(number: int) -> Path:
+    return _BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}"
 
 
 def cause(error: OSError | DurableError) -> OSError:
