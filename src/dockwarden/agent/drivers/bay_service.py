@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 import pyudev
 
 from dockwarden.agent.drivers.admission import RefusedDevice, objection
+from dockwarden.agent.drivers.clearing_door import ClearingDoor
 from dockwarden.agent.drivers.descriptors import DescriptorError
 from dockwarden.agent.drivers.mounting import Owner, mount_volumes, unmount_below
 from dockwarden.agent.drivers.occupancy import Left, Occupancy, Refusal, Volume, encode
@@ -33,6 +34,7 @@ from dockwarden.agent.drivers.usb import (
     set_authorized,
     usb_devices,
 )
+from dockwarden.agent.drivers.writable import CLEARABLE
 from dockwarden.durable.files import OsFiles, write_durably
 from dockwarden.service.errors import ServiceError
 from dockwarden.service.logs import log
@@ -96,9 +98,10 @@ class BayService:
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Serve until `stop`; then nothing is mounted any more. Raises DurableError."""
+        """Serve until `stop`; then nothing is mounted any more. Raises DurableError, OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._clear()
+        door = ClearingDoor(self._folder, self._owner.uid, self._volume)
         context = pyudev.Context()
         monitor = _monitor(context)  # before the first look, so that nothing falls between them
         try:
@@ -109,12 +112,27 @@ class BayService:
                     log("bays").warning("events of udev were lost: looking at everything anew")
                     monitor = _monitor(context)
         finally:
+            door.close()
             self._clear()
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler."""
         self._stopping.set()
         self._wake()
+
+    def _volume(self, bay: str, stay: str, name: str) -> tuple[Path, Path] | None:
+        """Block device and mount point of a volume that is in a bay now; called in the door's threads."""
+        occupant = self._occupants.get(bay)
+        folder = occupant.folder if occupant is not None else None
+        if occupant is None or folder is None or occupant.phase != "mounted" or folder.name != stay:
+            return None
+        for point in folder.iterdir():
+            if point.name == name and os.path.ismount(point):
+                number = point.stat().st_dev
+                wanted = (os.major(number), os.minor(number))
+                fits = (node for node in occupant.nodes if node.number == wanted and node.filesystem in CLEARABLE)
+                return next(((node.node, point) for node in fits), None)
+        return None
 
     def _clear(self) -> None:
         """Show no device and mount none: also what a killed run has left."""

@@ -61,11 +61,11 @@ def unmount_below(folder: Path) -> None:
         folder.rmdir()
 
 
-def set_read_only(node: Path) -> None:
-    """Have the kernel refuse every write to a block device (blockdev --setro). Raises OSError."""
+def set_read_only(node: Path, on: bool = True) -> None:
+    """Have the kernel refuse every write to a block device, or no longer (blockdev --setro). Raises OSError."""
     fd = os.open(node, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        fcntl.ioctl(fd, _BLKROSET, array.array("i", [1]))
+        fcntl.ioctl(fd, _BLKROSET, array.array("i", [int(on)]))
     finally:
         os.close(fd)
 

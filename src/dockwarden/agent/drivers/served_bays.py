@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from watchdog.events import FileDeletedEvent, FileMovedEvent, FileSystemEvent, F
 from watchdog.observers import Observer
 
 from dockwarden.agent.drivers.admission import RefusedDevice
+from dockwarden.agent.drivers.clearing_door import writable
 from dockwarden.agent.drivers.hotplug import Event, Plugged, Refused, Unplugged
 from dockwarden.agent.drivers.occupancy import Occupancy, read_occupancies
 from dockwarden.agent.drivers.profiles import Profile
@@ -90,7 +92,7 @@ class ServedBays:
         if not profile.match and self._unknown == "refuse":
             do = "Write a profile for it, or let unknown disks in (unknown_storage)."
             raise RefusedDevice("unknown-device", "no profile fits this device", f"bay {bay}", do)
-        return Plugged(bay, open_volumes(occupancy, profile))
+        return Plugged(bay, open_volumes(occupancy, profile, partial(writable, self._folder, bay, occupancy.stay)))
 
 
 class _Waker(FileSystemEventHandler):

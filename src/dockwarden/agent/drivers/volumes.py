@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from dockwarden.agent.drivers import profiles as known
+from dockwarden.agent.drivers.clearing import MakeWritable
 from dockwarden.agent.drivers.mass_storage import MassStorage, look
-from dockwarden.agent.drivers.occupancy import Occupancy
+from dockwarden.agent.drivers.occupancy import Occupancy, Volume
 from dockwarden.agent.drivers.profiles import Profile, Seen
 from dockwarden.agent.drivers.source import (
     Clearing,
@@ -99,8 +100,11 @@ def _close_all(opened: Iterable[Clearing]) -> None:
             stack.callback(each.close)
 
 
-def open_volumes(occupancy: Occupancy, profile: Profile) -> Volumes:
-    """The device that sits in a bay. Raises SourceError where it has left meanwhile."""
+def open_volumes(
+    occupancy: Occupancy, profile: Profile, writable: Callable[[Volume], MakeWritable] | None = None
+) -> Volumes:
+    """The device that sits in a bay; `writable` is how its volumes are made so. Raises SourceError where it has left
+    meanwhile."""
     model = occupancy.product or "disk"
     first = occupancy.volumes[0].name if occupancy.volumes else "none"
     info = DeviceInfo(
@@ -114,7 +118,8 @@ def open_volumes(occupancy: Occupancy, profile: Profile) -> Volumes:
     parts: list[MassStorage] = []
     try:
         for each in occupancy.volumes:
-            parts.append(MassStorage(each.point, info, each.name, profile))
+            make = writable(each) if writable is not None else None
+            parts.append(MassStorage(each.point, info, each.name, profile, make))
     except SourceError:
         for part in parts:
             part.close()
