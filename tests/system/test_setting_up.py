@@ -235,7 +235,7 @@ def test_what_is_in_quarantine_is_listed_and_status_says_what_is_not_in_force(pl
     )
     station.start()
     try:
-        plug(bus, "1", card, model="DCAM-X3", serial="S1", faults=[Fault("unreadable", "bad.mp4", length=4096)])
+        plug(bus, "1", card, model="DCAM-X3", serial="S1", faults=[Fault("unreadable", "bad.mp4", length=1 << 40)])
         wait_for("the verdict", lambda: station.call("status")["bays"][0]["state"] == "incomplete")
         (item,) = json.loads(done("agent", "quarantine", "--json", settings))
         assert (item["source_name"], item["reason"]["code"]) == ("bad.mp4", "unreadable")

@@ -77,7 +77,7 @@ def block_nodes(context: pyudev.Context, device: UsbDevice) -> list[BlockNode]:
     try:
         parent = pyudev.Devices.from_path(context, str(device.path))
         nodes = [_block_node(each) for each in context.list_devices(subsystem="block", parent=parent)]
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, pyudev.DeviceNotFoundError):  # it is just leaving
         return []
     return sorted((node for node in nodes if node is not None), key=lambda node: str(node.node))
 
