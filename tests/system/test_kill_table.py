@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.system.forking import Forker
-from tests.system.killing import SCENARIOS, play, table
+from tests.system.killing import play, table
 from tests.system.killing_uploads import SETTINGS, Table
 
 from dockwarden.simulators.world import running_world
@@ -16,7 +16,7 @@ SAMPLES = {"intake": 18, "quarantine": 9, "resume": 9, "set aside": 9}
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", SAMPLES)
 def test_a_station_that_is_killed_at_any_step_loses_nothing_and_says_nothing_wrong(
     tmp_path: Path, scenario: str
 ) -> None:
